@@ -122,7 +122,9 @@ class VisaLink(BufferedLink):
         import pyvisa
 
         self._visa_errors = (pyvisa.errors.Error, OSError)
-        self._timeout_codes = (pyvisa.constants.StatusCode.error_timeout,)
+        codes = pyvisa.constants.StatusCode
+        self._timeout_codes = (codes.error_timeout,)
+        self._part_codes = (codes.success_max_count_read, codes.success_device_not_present)
         try:
             manager = pyvisa.ResourceManager(library)
             resource: Any = manager.open_resource(resource_name, open_timeout=int(OPEN_TIMEOUT_S * 1000))
@@ -188,7 +190,8 @@ class VisaLink(BufferedLink):
         self._set_end(last_byte)
         try:
             self._resource.timeout = max(1.0, timeout_s * 1000)
-            piece, _ = self._resource.visalib.read(self._resource.session, max_bytes)
+            with self._resource.ignore_warning(*self._part_codes):
+                piece, _ = self._resource.visalib.read(self._resource.session, max_bytes)
         except self._visa_errors as error:
             if getattr(error, "error_code", None) in self._timeout_codes:
                 return b""
