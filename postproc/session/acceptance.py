@@ -1,0 +1,58 @@
+"""Accept or abort, by what was fixed before the block (fixed-length mode, protocol §3.8). Both nodes compute this from the same integers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from postproc.errors import InputOutOfRange
+from postproc.finite_key import wiesemann2026
+from postproc.records import BlockCounts, BlockPlan, FiniteKeyResult, LinkParameters
+from postproc.session.leakage import LeakageLedger
+
+Proof = Callable[[BlockCounts, LinkParameters, int, int], FiniteKeyResult]
+
+PROOFS: dict[str, Proof] = {wiesemann2026.PROOF: wiesemann2026.evaluate}
+
+
+def proof_of(name: str) -> Proof:
+    """The proof with this id and version. Raises InputOutOfRange for an unknown one."""
+    try:
+        return PROOFS[name]
+    except KeyError:
+        raise InputOutOfRange(f"unknown proof {name!r}; known: {', '.join(sorted(PROOFS))}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`reason` is empty when the block is accepted."""
+
+    reason: str
+    result: FiniteKeyResult
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the planned length may be distilled from the block."""
+        return not self.reason
+
+
+def judge(counts: BlockCounts, parameters: LinkParameters, plan: BlockPlan, ledger: LeakageLedger) -> Verdict:
+    """Compare what was observed with the thresholds, the limits and the leakage budget of the plan."""
+    leakage_bits = ledger.without_verification_bits
+    result = proof_of(parameters.proof)(counts, parameters, leakage_bits, ledger.verification_bits)
+    complaints = (
+        (counts.qber_x > parameters.qber_x_limit, f"QBER X {counts.qber_x:.4f} > {parameters.qber_x_limit:.4f}"),
+        (counts.qber_z > parameters.qber_z_limit, f"QBER Z {counts.qber_z:.4f} > {parameters.qber_z_limit:.4f}"),
+        (
+            result.single_photon_key < plan.min_single_photon_key,
+            f"single-photon detections in the key basis {result.single_photon_key} < {plan.min_single_photon_key}",
+        ),
+        (
+            result.phase_error_bound > plan.max_phase_error,
+            f"phase error bound {result.phase_error_bound:.4f} > {plan.max_phase_error:.4f}",
+        ),
+        (leakage_bits > plan.leakage_budget_bits, f"leakage {leakage_bits} bits > budget {plan.leakage_budget_bits}"),
+        (plan.secret_length_bits <= 0, "the plan allows no secret key"),
+        (sum(counts.n_key) < plan.secret_length_bits, "fewer sifted bits than planned secret bits"),
+    )
+    return Verdict(next((text for failed, text in complaints if failed), ""), result)
