@@ -83,6 +83,10 @@ def parse_scaled(scale: float) -> Callable[[str], float]:
     return lambda text: parse_float(text) * scale
 
 
+def _with_raw(parse: Callable[[str], Value]) -> Callable[[str], tuple[str, Value]]:
+    return lambda text: (text, parse(text))
+
+
 def in_range(value: float, limits: tuple[float, float], *, what: str, instrument: str) -> float:
     """`value` if it lies within the limits (both included). Raises SettingOutOfRange otherwise, also for NaN."""
     least, most = limits
@@ -148,9 +152,7 @@ class LinkedInstrument(ABC):
         values: dict[str, Value] = {}
         raw: dict[str, str] = {}
         for setting in self.settings:
-            raw[setting.name], values[setting.name] = self.query(
-                setting.query, lambda text, setting=setting: (text, setting.parse(text))
-            )
+            raw[setting.name], values[setting.name] = self.query(setting.query, _with_raw(setting.parse))
         return Snapshot(self._identity, values, raw)
 
     def read(self, name: str) -> Value:
@@ -236,8 +238,12 @@ class LinkedInstrument(ABC):
             self._is_out_of_step = True
         if self._is_out_of_step:
             self._wait_for_silence()
-            self._synchronise()
             self._is_out_of_step = False
+            try:
+                self._synchronise()
+            except InstrumentError:
+                self._is_out_of_step = True
+                raise
 
     def _wait_for_silence(self) -> None:
         limit = time.monotonic() + SETTLE_LIMIT_S
@@ -248,7 +254,10 @@ class LinkedInstrument(ABC):
             time.sleep(QUIET_S)
 
     def _synchronise(self) -> None:
-        """Ask something whose answer is known and drop what comes before that answer. Default: nothing is asked."""
+        """Ask something whose answer is known. Default: who is there, which must be who was there at opening."""
+        known = getattr(self, "_identity", None)
+        if known is not None and (found := self._identify()) != known:
+            raise self._wrong(repr(found), repr(known))
 
     def _synchronise_on_line(self, command: bytes, answer: str) -> None:
         """For instruments that answer in lines: ask `command`, drop lines until `answer` comes."""
