@@ -1,8 +1,8 @@
 """The configuration of one node: frozen, typed, unknown keys refused. One TOML file per node (configs/demo/*.toml).
 
 Relative paths are relative to the workspace, the directory in which a node keeps what it writes. Whether an instrument
-is real or simulated is decided by its resource string here and nowhere else; `[node] simulation` only says whether seeded
-random generators may be used, and a node for real operation refuses them.
+is real or simulated is decided by its resource string here and nowhere else; `[node] simulation` only says whether
+seeded random generators may be used, and a node for real operation refuses them.
 """
 
 from __future__ import annotations
