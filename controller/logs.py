@@ -1,4 +1,4 @@
-"""Structured logs: JSON lines in STATE/node.log. Secrets never: values under suspicious names are replaced by their size."""
+"""Structured logs: JSON lines in STATE/node.log. Secrets never: what stands under a suspicious name is withheld."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ CATALOGUE: dict[str, AlarmKind] = {kind.id: kind for kind in _KINDS}
 
 
 class AlarmBoard:
-    """The alarms of one node. Repeating a raised one changes its detail only; a cleared one stays until acknowledged."""
+    """The alarms of one node. Repeating a raised one changes its detail only; a cleared one stays until seen."""
 
     def __init__(self) -> None:
         self._states: dict[str, AlarmState] = {}
