@@ -1,0 +1,265 @@
+"""From tags to detections: slot assignment, double clicks, cross-basis clicks, the common dead time.
+
+The rules, in the order in which they are applied (protocol §3.2; none depends on an outcome):
+1. A click in a gate of its channel is an outcome (basis, bit) of a slot; any other click is ungated.
+2. A slot is live when no click of any detector, gated or not, came within the common dead time before its first click.
+   A click that falls into a dead time is discarded and itself begins a new one: everything is discarded until all
+   detectors are live again.
+3. All gated clicks of a live slot belong together. One outcome: that is the detection. Both bits of one basis: a random
+   bit. Both bases: a random basis, and the outcome of that basis (a random bit if it has both).
+
+Entropy: one byte for each slot with more than one outcome (bit 0 chooses the basis, bit 1 the bit), so at most half as
+many bytes as there are tags. What is not used is not carried over.
+Streams are cut anywhere: `GatingState` carries the open slot, the last click and the clicks that must wait because a
+channel with a shorter delay may still deliver an earlier one. The naive twin is in tests/postproc/timing/naive.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from postproc.errors import InputOutOfRange
+from postproc.records import Gate
+from postproc.timing.clock import ClockSegment
+
+OUTSIDE = 255  # outcome code of an ungated click; gated: 2 * basis + bit
+MAX_GATES_PER_CHANNEL = 4
+MAX_CHANNELS = 32
+NEVER_PS = -(1 << 62)
+
+
+@dataclass(frozen=True, slots=True)
+class SlottedClicks:
+    """Clicks in channel-delay-corrected time. time_ps int64 [n]; slot int64 [n]; outcome uint8 [n] (2*basis + bit, or
+    OUTSIDE)."""
+
+    time_ps: NDArray[np.int64]
+    slot: NDArray[np.int64]
+    outcome: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class GateTable:
+    """Gates as arrays [channel, k], ready for the kernel; `delay_ps` int64 [channel] is removed before ordering."""
+
+    start_ps: NDArray[np.float64]
+    width_ps: NDArray[np.float64]
+    outcome: NDArray[np.uint8]
+    delay_ps: NDArray[np.int64]
+
+
+def gate_table(gates: tuple[Gate, ...], channel_delays_ps: dict[int, float] | None = None) -> GateTable:
+    """Arrays of `gates`. channel_delays_ps: detection delay of each channel relative to the others (0 where missing);
+    it only orders clicks of different channels, the gates themselves already contain it.
+
+    Raises InputOutOfRange for a channel outside 1..31, a bit that is no bit, a width <= 0, or overlapping gates."""
+    start = np.zeros((MAX_CHANNELS, MAX_GATES_PER_CHANNEL))
+    width = np.full((MAX_CHANNELS, MAX_GATES_PER_CHANNEL), -1.0)
+    outcome = np.full((MAX_CHANNELS, MAX_GATES_PER_CHANNEL), OUTSIDE, dtype=np.uint8)
+    delay = np.zeros(MAX_CHANNELS, dtype=np.int64)
+    used: dict[int, int] = {}
+    for gate in gates:
+        k = used.get(gate.channel, 0)
+        if not 1 <= gate.channel < MAX_CHANNELS or gate.bit not in (0, 1) or not gate.width_ps > 0:
+            raise InputOutOfRange(f"{gate}: channel 1..{MAX_CHANNELS - 1}, bit 0 or 1, width > 0 ps")
+        if k == MAX_GATES_PER_CHANNEL:
+            raise InputOutOfRange(f"channel {gate.channel} has more than {MAX_GATES_PER_CHANNEL} gates")
+        start[gate.channel, k], width[gate.channel, k] = gate.start_ps, gate.width_ps
+        outcome[gate.channel, k] = 2 * gate.basis + gate.bit
+        used[gate.channel] = k + 1
+    for channel, value in (channel_delays_ps or {}).items():
+        delay[channel] = round(value)
+    return GateTable(start, width, outcome, delay)
+
+
+def assign_slots(
+    time_ps: NDArray[np.int64], channel: NDArray[np.uint8], clock: ClockSegment, table: GateTable
+) -> SlottedClicks:
+    """Slot and outcome of each tag (int64 [n], uint8 [n]) under the straight line `clock`."""
+    slot = np.empty(time_ps.size, dtype=np.int64)
+    outcome = np.empty(time_ps.size, dtype=np.uint8)
+    corrected = np.empty(time_ps.size, dtype=np.int64)
+    _assign(
+        time_ps, channel, clock.anchor_slot, clock.anchor_ps, clock.anchor_fraction_ps, clock.period_ps,
+        table.start_ps, table.width_ps, table.outcome, table.delay_ps, corrected, slot, outcome,
+    )  # fmt: skip
+    return SlottedClicks(corrected, slot, outcome)
+
+
+@njit(nogil=True, cache=True)
+def _assign(time, channel, anchor_slot, anchor_ps, fraction, period, start, width, code, delay, corrected, slot, out):  # type: ignore[no-untyped-def]
+    """A click at u = time - slot zero - gate start belongs to slot floor(u / period) if the rest is below the width."""
+    inverse = 1.0 / period
+    for i in range(time.size):
+        c = channel[i]
+        if c >= delay.size:
+            c = 0
+        since = float(time[i] - anchor_ps) - fraction
+        corrected[i] = time[i] - delay[c]
+        k = np.floor((since - delay[c]) * inverse)
+        slot[i] = anchor_slot + np.int64(k)
+        out[i] = OUTSIDE
+        for g in range(MAX_GATES_PER_CHANNEL):
+            if width[c, g] <= 0.0:
+                break
+            u = since - start[c, g]
+            k = np.floor(u * inverse)
+            if u - k * period < width[c, g]:
+                slot[i] = anchor_slot + np.int64(k)
+                out[i] = code[c, g]
+                break
+
+
+@dataclass(frozen=True, slots=True)
+class GatingState:
+    """What a later batch needs from the earlier ones.
+
+    last_click_ps: the last click of any kind; open_slot, open_mask: the live slot whose clicks are being gathered (mask
+    of outcomes, bit 2*basis + bit; 0: none); waiting: clicks after the time up to which all channels have reported.
+    """
+
+    last_click_ps: int = NEVER_PS
+    open_slot: int = -1
+    open_mask: int = 0
+    last_slot: int = -1  # of the last live slot that was opened
+    waiting: SlottedClicks | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionChunk:
+    """Detections of one batch. slot int64 [n] strictly ascending; basis, bit uint8 [n]; kind uint8 [n]: 0 single, 1
+    both bits of a basis, 2 both bases. removed_slot, outside_slot: slots of discarded and of ungated clicks (for the
+    counters of the block they fall into). complete_below: all detections of slots below this number are out."""
+
+    slot: NDArray[np.int64]
+    basis: NDArray[np.uint8]
+    bit: NDArray[np.uint8]
+    kind: NDArray[np.uint8]
+    removed_slot: NDArray[np.int64]
+    outside_slot: NDArray[np.int64]
+    complete_below: int
+    entropy_used: int
+
+
+def detections(
+    clicks: SlottedClicks,
+    state: GatingState,
+    *,
+    complete_until_ps: int,
+    complete_below_slot: int,
+    common_dead_time_ps: int,
+    entropy: NDArray[np.uint8],
+) -> tuple[DetectionChunk, GatingState]:
+    """Apply the rules above to the clicks before `complete_until_ps` (delay-corrected time); later ones wait.
+
+    complete_below_slot: every click of a smaller slot number is before complete_until_ps; entropy: uint8 [m], uniform.
+    Raises InputOutOfRange when the entropy does not suffice (nothing is consumed then: the state is unchanged).
+    """
+    if common_dead_time_ps < 0:
+        raise InputOutOfRange(f"common dead time {common_dead_time_ps} ps must not be negative")
+    ready, waiting = _ready(clicks, state.waiting, complete_until_ps)
+    n = ready.time_ps.size + 1
+    slot, mask = np.empty(n, np.int64), np.empty(n, np.uint8)
+    removed, outside = np.empty(n, np.int64), np.empty(n, np.int64)
+    found, n_removed, n_outside, last_click, open_slot, open_mask, last_slot = _gather(
+        ready.time_ps, ready.slot, ready.outcome, common_dead_time_ps, complete_below_slot,
+        state.last_click_ps, state.open_slot, state.open_mask, state.last_slot, slot, mask, removed, outside,
+    )  # fmt: skip
+    basis, bit, kind = (np.empty(found, np.uint8) for _ in range(3))
+    used = int(_resolve(mask[:found], entropy, basis, bit, kind))
+    if used > entropy.size:
+        raise InputOutOfRange(
+            f"{used} bytes of entropy needed for slots with several clicks, {entropy.size} given; "
+            "give half as many bytes as there are tags"
+        )
+    chunk = DetectionChunk(
+        slot=slot[:found], basis=basis, bit=bit, kind=kind,
+        removed_slot=removed[:n_removed], outside_slot=outside[:n_outside],
+        complete_below=complete_below_slot, entropy_used=used,
+    )  # fmt: skip
+    return chunk, GatingState(int(last_click), int(open_slot), int(open_mask), int(last_slot), waiting)
+
+
+def _ready(
+    clicks: SlottedClicks, waiting: SlottedClicks | None, complete_until_ps: int
+) -> tuple[SlottedClicks, SlottedClicks | None]:
+    """Waiting and new clicks in order of corrected time, split at the time up to which they are complete."""
+    time, slot, outcome = clicks.time_ps, clicks.slot, clicks.outcome
+    if waiting is not None:
+        time = np.concatenate([waiting.time_ps, time])
+        slot = np.concatenate([waiting.slot, slot])
+        outcome = np.concatenate([waiting.outcome, outcome])
+    if not _is_sorted(time):
+        order = np.argsort(time, kind="stable")
+        time, slot, outcome = time[order], slot[order], outcome[order]
+    cut = int(np.searchsorted(time, complete_until_ps))
+    rest = SlottedClicks(time[cut:], slot[cut:], outcome[cut:]) if cut < time.size else None
+    return SlottedClicks(time[:cut], slot[:cut], outcome[:cut]), rest
+
+
+@njit(nogil=True, cache=True)
+def _is_sorted(time):  # type: ignore[no-untyped-def]
+    for i in range(1, time.size):  # noqa: SIM110
+        if time[i] < time[i - 1]:
+            return False
+    return True
+
+
+@njit(nogil=True, cache=True)
+def _gather(time, slot, outcome, dead, below, last_click, open_slot, open_mask, last_slot, out_slot, out_mask, removed, outside):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
+    """One pass in time order; the open slot is closed by the first click of another slot, or by `below`."""
+    n = n_removed = n_outside = 0
+    for i in range(time.size):
+        if outcome[i] == OUTSIDE:
+            outside[n_outside] = slot[i]
+            n_outside += 1
+            last_click = max(last_click, time[i])
+            if open_mask and slot[i] >= open_slot:  # this detector is dead for the rest of the slot
+                out_slot[n], out_mask[n] = open_slot, open_mask
+                n += 1
+                open_mask = 0
+            continue
+        if open_mask and slot[i] == open_slot:
+            open_mask |= 1 << np.int64(outcome[i])
+        elif time[i] - last_click >= dead and slot[i] > last_slot:
+            if open_mask:
+                out_slot[n], out_mask[n] = open_slot, open_mask
+                n += 1
+            open_slot = last_slot = slot[i]
+            open_mask = 1 << np.int64(outcome[i])
+        else:
+            removed[n_removed] = slot[i]
+            n_removed += 1
+        last_click = max(last_click, time[i])
+    if open_mask and open_slot < below:
+        out_slot[n], out_mask[n] = open_slot, open_mask
+        n += 1
+        open_mask = 0
+    return n, n_removed, n_outside, last_click, open_slot, open_mask, last_slot
+
+
+@njit(nogil=True, cache=True)
+def _resolve(mask, entropy, basis, bit, kind):  # type: ignore[no-untyped-def]
+    """Outcome masks 1..15 (bits: Z0, Z1, X0, X1) to one outcome each; returns the bytes of entropy needed."""
+    used = 0
+    for i in range(mask.size):
+        m = np.int64(mask[i])
+        random = np.int64(0)
+        kind[i] = 0
+        if m & (m - 1):
+            if used < entropy.size:
+                random = np.int64(entropy[used])
+            used += 1
+            kind[i] = 1
+        b = np.int64(1 if m & 12 else 0)
+        if m & 12 and m & 3:
+            b = random & 1
+            kind[i] = 2
+        pair = m >> 2 if b else m & 3
+        basis[i] = b
+        bit[i] = (random >> 1) & 1 if pair == 3 else pair >> 1
+    return used
