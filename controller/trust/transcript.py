@@ -146,8 +146,7 @@ def transcript_bytes(header: TranscriptHeader, entries: Iterable[TranscriptEntry
 
 
 def transcript_sha256(entries: Iterable[TranscriptEntry], verdict: Verdict = Verdict.OK) -> str:
-    """SHA-256 (hex) over the messages of both directions, equal on both nodes; for the record, not for authentication.
-    """
+    """SHA-256 (hex) over the messages of both directions, equal on both nodes (for the record only)."""
     digest = hashlib.sha256(DOMAIN)
     for part in message_parts(entries, verdict):
         digest.update(part)
