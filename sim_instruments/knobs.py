@@ -21,7 +21,8 @@ class Knobs:
     """Settings that change the physics.
 
     modulator_mode: the bias controller's own mode number (0 off, 1 autopeak, 2 autonull, 3/4 autoquad, 5/6 holdquad,
-    7 manual, 8/9 autopower). state_levels: per state, DAC words of (time bin: 0 early, full scale late; phase: 0 to 2 pi).
+    7 manual, 8/9 autopower). state_levels: per state, DAC words of (time bin: 0 early, full scale late; phase: 0 to
+    2 pi).
     """
 
     laser_current_a: float = 0.0

@@ -35,22 +35,22 @@ class _Table(BaseModel):
 class SourceModel(_Table):
     """Pulsed laser, intensity modulator, state encoder; average power over the slot."""
 
-    wavelength_nm: float = Field(1550.12, ge=400.0, le=2000.0)
-    slot_rate_hz: float = Field(625e6, ge=1e6, le=10e9)
-    pulse_fwhm_ps: float = Field(50.0, ge=1.0, le=1000.0)
-    pulse_separation_ps: float = Field(800.0, gt=0.0, le=1e6)
-    laser_threshold_a: float = Field(0.010, ge=0.0, le=1.0)
-    laser_slope_w_per_a: float = Field(0.020, gt=0.0, le=10.0)
-    laser_max_current_a: float = Field(0.200, gt=0.0, le=5.0)
-    modulator_insertion_loss_db: float = Field(6.0, ge=0.0, le=30.0)
-    modulator_extinction_db: float = Field(27.0, ge=5.0, le=60.0)
-    modulator_dac_vpi: float = Field(65_000.0, gt=1000.0, le=1e6)  # DAC steps from null to full transmission
-    modulator_vpi_v: float = Field(4.5, gt=0.0, le=50.0)  # bias electrode
-    modulator_null_bias_v: float = Field(1.7, ge=-10.0, le=10.0)  # where manual mode sits at the null
-    modulator_lock_residual_rad: float = Field(0.02, ge=0.0, le=1.0)
-    modulator_free_phase_rad: float = Field(1.3, ge=-7.0, le=7.0)  # bias phase when no loop holds it
-    encoder_insertion_loss_db: float = Field(5.0, ge=0.0, le=30.0)
-    encoder_crosstalk_ratio: Ratio = 0.009  # part of a pulse that leaves in the other time bin, incoherently
+    wavelength_nm: float = Field(default=1550.12, ge=400.0, le=2000.0)
+    slot_rate_hz: float = Field(default=625e6, ge=1e6, le=10e9)
+    pulse_fwhm_ps: float = Field(default=50.0, ge=1.0, le=1000.0)
+    pulse_separation_ps: float = Field(default=800.0, gt=0.0, le=1e6)
+    laser_threshold_a: float = Field(default=0.010, ge=0.0, le=1.0)
+    laser_slope_w_per_a: float = Field(default=0.020, gt=0.0, le=10.0)
+    laser_max_current_a: float = Field(default=0.200, gt=0.0, le=5.0)
+    modulator_insertion_loss_db: float = Field(default=6.0, ge=0.0, le=30.0)
+    modulator_extinction_db: float = Field(default=27.0, ge=5.0, le=60.0)
+    modulator_dac_vpi: float = Field(default=65_000.0, gt=1000.0, le=1e6)  # DAC steps from null to full transmission
+    modulator_vpi_v: float = Field(default=4.5, gt=0.0, le=50.0)  # bias electrode
+    modulator_null_bias_v: float = Field(default=1.7, ge=-10.0, le=10.0)  # where manual mode sits at the null
+    modulator_lock_residual_rad: float = Field(default=0.02, ge=0.0, le=1.0)
+    modulator_free_phase_rad: float = Field(default=1.3, ge=-7.0, le=7.0)  # bias phase when no loop holds it
+    encoder_insertion_loss_db: float = Field(default=5.0, ge=0.0, le=30.0)
+    encoder_crosstalk_ratio: Ratio = 0.013  # part of a pulse that leaves in the other time bin, incoherently
     encoder_phase_error_rad: PerChannel = (0.0, 0.0, 0.03, -0.04)  # per state
     state_relative_intensity: PerChannel = (1.0, 0.999, 1.001, 1.0)  # per state
 
@@ -69,27 +69,27 @@ class AttenuationModel(_Table):
     """Variable attenuator, monitor tap with its power meter, fixed attenuation: true values, which a station's
     configuration knows only within an uncertainty."""
 
-    variable_min_db: float = Field(0.5, ge=0.0, le=10.0)
-    variable_max_db: float = Field(20.0, gt=0.0, le=80.0)
-    variable_error_db: float = Field(0.08, ge=-3.0, le=3.0)  # true attenuation minus the setting
-    tap_ratio: float = Field(0.1013, gt=0.0, lt=1.0)  # to the power meter
-    fixed_db: float = Field(50.12, ge=0.0, le=120.0)  # between the tap and the fibre
-    meter_gain: float = Field(1.008, gt=0.5, le=2.0)  # reading over truth
-    meter_relative_noise: float = Field(0.002, ge=0.0, le=0.5)  # standard deviation of one reading
-    meter_noise_w: float = Field(2e-11, ge=0.0, le=1e-6)
+    variable_min_db: float = Field(default=0.5, ge=0.0, le=10.0)
+    variable_max_db: float = Field(default=20.0, gt=0.0, le=80.0)
+    variable_error_db: float = Field(default=0.08, ge=-3.0, le=3.0)  # true attenuation minus the setting
+    tap_ratio: float = Field(default=0.1013, gt=0.0, lt=1.0)  # to the power meter
+    fixed_db: float = Field(default=50.12, ge=0.0, le=120.0)  # between the tap and the fibre
+    meter_gain: float = Field(default=1.008, gt=0.5, le=2.0)  # reading over truth
+    meter_relative_noise: float = Field(default=0.002, ge=0.0, le=0.5)  # standard deviation of one reading
+    meter_noise_w: float = Field(default=2e-11, ge=0.0, le=1e-6)
 
 
 class ChannelModel(_Table):
     """Fibre and polarization."""
 
-    length_km: float = Field(50.0, ge=0.0, le=1000.0)
-    loss_db_per_km: float = Field(0.2, ge=0.0, le=100.0)
-    delay_us_per_km: float = Field(4.897, ge=0.0, le=10.0)
-    fluctuation_db: float = Field(0.03, ge=0.0, le=3.0)  # standard deviation of the slow loss fluctuation
-    fluctuation_time_s: float = Field(20.0, gt=0.0, le=1e6)
-    polarization_offset_rad: float = Field(0.05, ge=-7.0, le=7.0)  # initial misalignment at zero volts
-    polarization_walk_rad2_per_s: float = Field(2e-6, ge=0.0, le=10.0)
-    polarization_controller_vpi_v: float = Field(2.5, gt=0.0, le=100.0)
+    length_km: float = Field(default=50.0, ge=0.0, le=1000.0)
+    loss_db_per_km: float = Field(default=0.2, ge=0.0, le=100.0)
+    delay_us_per_km: float = Field(default=4.897, ge=0.0, le=10.0)
+    fluctuation_db: float = Field(default=0.03, ge=0.0, le=3.0)  # standard deviation of the slow loss fluctuation
+    fluctuation_time_s: float = Field(default=20.0, gt=0.0, le=1e6)
+    polarization_offset_rad: float = Field(default=0.05, ge=-7.0, le=7.0)  # initial misalignment at zero volts
+    polarization_walk_rad2_per_s: float = Field(default=2e-6, ge=0.0, le=10.0)
+    polarization_controller_vpi_v: float = Field(default=2.5, gt=0.0, le=100.0)
 
     @property
     def loss_db(self) -> float:
@@ -106,13 +106,13 @@ class ReceiverModel(_Table):
     """Passive splitter, straight arm to detector 1, unbalanced interferometer to detectors 2 and 3."""
 
     z_arm_ratio: Ratio = 0.65
-    z_arm_loss_db: float = Field(0.0, ge=0.0, le=40.0)
-    x_arm_loss_db: float = Field(0.0, ge=0.0, le=40.0)
-    interferometer_visibility: Ratio = 0.97
-    interferometer_phase_rad: float = Field(0.9, ge=-7.0, le=7.0)  # at the start, with 0 V on the actuator
-    interferometer_drift_rad_per_s: float = Field(0.002, ge=-100.0, le=100.0)
-    interferometer_walk_rad2_per_s: float = Field(2e-6, ge=0.0, le=100.0)
-    phase_actuator_vpi_v: float = Field(3.5, gt=0.0, le=100.0)
+    z_arm_loss_db: float = Field(default=0.0, ge=0.0, le=40.0)
+    x_arm_loss_db: float = Field(default=0.0, ge=0.0, le=40.0)
+    interferometer_visibility: Ratio = 0.972
+    interferometer_phase_rad: float = Field(default=0.9, ge=-7.0, le=7.0)  # at the start, with 0 V on the actuator
+    interferometer_drift_rad_per_s: float = Field(default=0.002, ge=-100.0, le=100.0)
+    interferometer_walk_rad2_per_s: float = Field(default=2e-6, ge=0.0, le=100.0)
+    phase_actuator_vpi_v: float = Field(default=3.5, gt=0.0, le=100.0)
     visibility_per_misalignment: Ratio = 0.5  # visibility lost when the polarization is fully wrong
     efficiency_when_crossed: Ratio = 0.3  # relative detection efficiency when the polarization is fully wrong
 
@@ -121,18 +121,18 @@ class DetectorModel(_Table):
     """Superconducting nanowire detectors behind one driver; per channel where four values are given."""
 
     efficiency: tuple[Ratio, Ratio, Ratio, Ratio] = (0.80, 0.79, 0.81, 0.80)  # at the nominal bias
-    nominal_bias_a: float = Field(20e-6, gt=0.0, le=1e-3)
-    plateau_width_a: float = Field(1.5e-6, gt=0.0, le=1e-3)  # width of the rise of efficiency with bias
-    half_efficiency_bias_a: float = Field(14e-6, gt=0.0, le=1e-3)
-    switching_bias_a: float = Field(24e-6, gt=0.0, le=1e-3)  # above it a wire stays normal and counts nothing
+    nominal_bias_a: float = Field(default=20e-6, gt=0.0, le=1e-3)
+    plateau_width_a: float = Field(default=1.5e-6, gt=0.0, le=1e-3)  # width of the rise of efficiency with bias
+    half_efficiency_bias_a: float = Field(default=14e-6, gt=0.0, le=1e-3)
+    switching_bias_a: float = Field(default=24e-6, gt=0.0, le=1e-3)  # above it a wire stays normal and counts nothing
     dark_rate_hz: PerChannel = (100.0, 90.0, 110.0, 100.0)  # at the nominal bias
-    dark_scale_a: float = Field(1e-6, gt=0.0, le=1e-3)  # bias change that multiplies dark counts by e
-    pulse_height_v: float = Field(0.40, gt=0.0, le=10.0)
-    electronic_noise_v: float = Field(0.02, ge=0.0, le=1.0)
+    dark_scale_a: float = Field(default=1e-6, gt=0.0, le=1e-3)  # bias change that multiplies dark counts by e
+    pulse_height_v: float = Field(default=0.40, gt=0.0, le=10.0)
+    electronic_noise_v: float = Field(default=0.02, ge=0.0, le=1.0)
     dead_time_ps: PerChannel = (20_000.0, 20_000.0, 20_000.0, 20_000.0)
     jitter_fwhm_ps: PerChannel = (40.0, 42.0, 41.0, 40.0)
     afterpulse_probability: Ratio = 1e-3
-    afterpulse_time_ps: float = Field(50_000.0, gt=0.0, le=1e9)
+    afterpulse_time_ps: float = Field(default=50_000.0, gt=0.0, le=1e9)
     delay_skew_ps: PerChannel = (130.0, 410.0, -240.0, 0.0)
 
     @model_validator(mode="after")
@@ -158,17 +158,17 @@ class ClockModel(_Table):
     """The tagger's clock against the transmitter's."""
 
     has_shared_10mhz: bool = True  # a shared reference leaves only the walk
-    frequency_offset_ppm: float = Field(1.5, ge=-100.0, le=100.0)  # without a shared reference
-    frequency_walk_per_sqrt_s: float = Field(1e-11, ge=0.0, le=1e-6)  # fractional frequency random walk
-    phase_walk_ps_per_sqrt_s: float = Field(2.0, ge=0.0, le=1e6)
-    session_delay_ps: float = Field(5e6, ge=0.0, le=1e12)  # from the order to start to slot 0
+    frequency_offset_ppm: float = Field(default=1.5, ge=-100.0, le=100.0)  # without a shared reference
+    frequency_walk_per_sqrt_s: float = Field(default=1e-11, ge=0.0, le=1e-6)  # fractional frequency random walk
+    phase_walk_ps_per_sqrt_s: float = Field(default=2.0, ge=0.0, le=1e6)
+    session_delay_ps: float = Field(default=5e6, ge=0.0, le=1e12)  # from the order to start to slot 0
 
 
 class BenchModel(_Table):
     """One bench. `seed` fixes every random choice of the twin, symbols included."""
 
-    seed: int = Field(1, ge=0, lt=2**63)
-    drift_step_ms: float = Field(10.0, ge=0.1, le=1000.0)  # drifts stand still within a step
+    seed: int = Field(default=1, ge=0, lt=2**63)
+    drift_step_ms: float = Field(default=50.0, ge=0.1, le=1000.0)  # drifts stand still within a step
     source: SourceModel = SourceModel()
     attenuation: AttenuationModel = AttenuationModel()
     channel: ChannelModel = ChannelModel()
