@@ -97,7 +97,7 @@ def _require_same(store_path: Path, kek: bytes, bundle: PskBundle) -> None:
     with NodeStore.open(store_path, kek) as store:
         if store.psk_serial != bundle.serial:
             raise StoreExists(f"{store_path} belongs to another pre-shared key", remedy="one store per link and key")
-        if store.last_round() >= 0 or any(store.consumed_bits().values()):
+        if store.last_round() >= 0 or store.consumed_bits():
             raise PskRefused(f"pre-shared key {bundle.serial.hex()} was imported before", remedy="destroy the file")
 
 

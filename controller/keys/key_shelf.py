@@ -60,8 +60,18 @@ class KeyCounts:
     ready_as_slave: int
     reserved: int
     entitled: int
-    delivered: int
+    keys_delivered: int
     withdrawn: int
+
+    @property
+    def keys_ready(self) -> int:
+        """Keys of 256 bits that neither side has promised yet."""
+        return self.ready_as_master + self.ready_as_slave
+
+    @property
+    def bits_ready(self) -> int:
+        """The same in bits."""
+        return CHUNK_BITS * self.keys_ready
 
 
 def key_id(psk_serial: bytes, link_id: str, epoch: int, round_number: int, chunk: int) -> uuid.UUID:
@@ -219,6 +229,12 @@ class KeyShelf:
                     self._erase(connection, row, "delivered")
         return delivered
 
+    def key_ids(self, round_number: int) -> tuple[str, ...]:
+        """The key_IDs of a round in the order of its chunks."""
+        query = sa.select(keys.c.key_id).where(keys.c.round == round_number).order_by(keys.c.chunk)
+        with self._database.reading() as connection:
+            return tuple(str(uuid.UUID(bytes=raw_id)) for raw_id in connection.execute(query).scalars())
+
     def counts(self) -> KeyCounts:
         """How many keys are in which state."""
         query = sa.select(keys.c.state, keys.c.master, sa.func.count()).group_by(keys.c.state, keys.c.master)
@@ -233,7 +249,7 @@ class KeyShelf:
             ready_as_slave=found.get(("ready", self._peer), 0),
             reserved=total("reserved"),
             entitled=total("entitled"),
-            delivered=total("delivered"),
+            keys_delivered=total("delivered"),
             withdrawn=total("withdrawn"),
         )
 

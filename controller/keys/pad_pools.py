@@ -74,7 +74,7 @@ class PadPools:
             positions = {pool: self._position(connection, *pool) for pool in POOLS}
         return {pool: end - first for pool, (first, end) in positions.items()}
 
-    def consumed_bits(self) -> dict[Region, int]:
+    def consumed_by_region(self) -> dict[Region, int]:
         """Bits burnt per region since the link began, both directions together."""
         with self._database.reading() as connection:
             positions = {pool: self._position(connection, *pool) for pool in POOLS}
@@ -151,7 +151,7 @@ class PadPools:
     def _take(
         self, connection: sa.Connection, region: Region, direction: PadDirection, first: int, stop: int
     ) -> bytearray:
-        """Bytes [first, stop) of a pool. Chunks below `stop` are deleted; what the last one has beyond is sealed anew."""
+        """Bytes [first, stop) of a pool. Chunks below `stop` are deleted; the rest of the last one is sealed anew."""
         below = (pad_chunks.c.region == region) & (pad_chunks.c.direction == direction) & (pad_chunks.c.start < stop)
         taken = bytearray()
         rows = connection.execute(sa.select(pad_chunks).where(below).order_by(pad_chunks.c.start)).all()

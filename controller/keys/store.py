@@ -23,6 +23,8 @@ from controller.keys.rounds import Rounds, RoundState, UnsettledRound
 from controller.trust.pads import POOLS, NodeName, Pad, PadDirection, RefillLayout, RefillSizes, Region
 from controller.trust.psk import PskBundle
 
+FIRST_EPOCH = 1  # a pre-shared key that is the first pool starts the link in an information-theoretic epoch
+
 
 class NodeStore:
     """One node's durable secrets. Make it once with `create`, afterwards `open` it."""
@@ -53,7 +55,7 @@ class NodeStore:
                     psk_serial=psk.serial,
                     wrapped_data_key=wrapped,
                     generation=0,
-                    epoch=0,
+                    epoch=FIRST_EPOCH,
                     last_round=-1,
                 )
             )
@@ -121,9 +123,22 @@ class NodeStore:
         """Bytes left per pool."""
         return self._pools.levels()
 
-    def consumed_bits(self) -> dict[Region, int]:
+    def consumed_by_region(self) -> dict[Region, int]:
         """Bits burnt per region since the link began."""
-        return self._pools.consumed_bits()
+        return self._pools.consumed_by_region()
+
+    def consumed_bits(self) -> int:
+        """Bits burnt in all regions since the link began."""
+        return sum(self._pools.consumed_by_region().values())
+
+    def bits_left(self) -> int:
+        """Bits left in all pools."""
+        return 8 * sum(self._pools.levels().values())
+
+    def rounds_left(self, ab_bytes: int = 32, ba_bytes: int = 96) -> int:
+        """How many rounds the pools of region `round` last, at these pad bytes per round and direction."""
+        levels = self._pools.levels()
+        return min(levels["round", "ab"] // ab_bytes, levels["round", "ba"] // ba_bytes)
 
     def refill_needs(self, target: RefillSizes) -> RefillSizes:
         """What brings the emptier direction of each region up to `target`."""
@@ -143,6 +158,7 @@ class NodeStore:
         """Highest round ever opened here; -1 before the first."""
         return self._rounds.last_round()
 
+    @property
     def epoch(self) -> int:
         """The present epoch."""
         return self._rounds.epoch()
@@ -208,6 +224,10 @@ class NodeStore:
     def deliver_slave(self, key_ids: Sequence[str], sae: str, master_sae: str) -> tuple[DeliveredKey, ...]:
         """Promised keys to one entitled SAE, exactly once."""
         return self._shelf.deliver_slave(key_ids, sae, master_sae)
+
+    def key_ids(self, round_number: int) -> tuple[str, ...]:
+        """The key_IDs that a round was cut into, in order; empty unless it is ready."""
+        return self._shelf.key_ids(round_number)
 
     def counts(self) -> KeyCounts:
         """How many keys are in which state."""
