@@ -126,8 +126,8 @@ class VisaLink(BufferedLink):
         self._timeout_codes = (codes.error_timeout,)
         self._part_codes = (codes.success_max_count_read, codes.success_device_not_present)
         try:
-            manager = pyvisa.ResourceManager(library)
-            resource: Any = manager.open_resource(resource_name, open_timeout=int(OPEN_TIMEOUT_S * 1000))
+            self._manager = pyvisa.ResourceManager(library)  # kept: it closes its resources when it is collected
+            resource: Any = self._manager.open_resource(resource_name, open_timeout=int(OPEN_TIMEOUT_S * 1000))
         except Exception as error:  # pyvisa-py raises bare Exception when it cannot connect
             raise self._cannot_open(error) from error
         self._resource: MessageBasedResource = resource
