@@ -1,0 +1,9 @@
+"""`qkd demo`: a whole link on this machine."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
