@@ -72,9 +72,9 @@ class AttenuationModel(_Table):
     variable_min_db: float = Field(default=0.5, ge=0.0, le=10.0)
     variable_max_db: float = Field(default=20.0, gt=0.0, le=80.0)
     variable_error_db: float = Field(default=0.08, ge=-3.0, le=3.0)  # true attenuation minus the setting
-    tap_ratio: float = Field(default=0.1013, gt=0.0, lt=1.0)  # to the power meter
-    fixed_db: float = Field(default=50.12, ge=0.0, le=120.0)  # between the tap and the fibre
-    meter_gain: float = Field(default=1.008, gt=0.5, le=2.0)  # reading over truth
+    tap_ratio: float = Field(default=0.101, gt=0.0, lt=1.0)  # to the power meter
+    fixed_db: float = Field(default=50.06, ge=0.0, le=120.0)  # between the tap and the fibre
+    meter_gain: float = Field(default=1.005, gt=0.5, le=2.0)  # reading over truth
     meter_relative_noise: float = Field(default=0.002, ge=0.0, le=0.5)  # standard deviation of one reading
     meter_noise_w: float = Field(default=2e-11, ge=0.0, le=1e-6)
 
@@ -105,7 +105,7 @@ class ChannelModel(_Table):
 class ReceiverModel(_Table):
     """Passive splitter, straight arm to detector 1, unbalanced interferometer to detectors 2 and 3."""
 
-    z_arm_ratio: Ratio = 0.65
+    z_arm_ratio: Ratio = 0.667
     z_arm_loss_db: float = Field(default=0.0, ge=0.0, le=40.0)
     x_arm_loss_db: float = Field(default=0.0, ge=0.0, le=40.0)
     interferometer_visibility: Ratio = 0.972

@@ -253,8 +253,8 @@ class World:
             return self._expectation(gates, common_dead_time_ps, self._probabilities())
 
     def expectation_average(self) -> dict[str, float]:
-        """Average of `expectation` over the session's light since its start, or since `register_gates` if later, weighted by
-        sifted detections. Drifts included."""
+        """Average of `expectation` over the light of the session since its start, or since `register_gates` if later,
+        weighted by sifted detections. Drifts included."""
         with self.lock:
             return self._truth.result()
 
