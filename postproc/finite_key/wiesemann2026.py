@@ -32,12 +32,12 @@ CLASSES = 2
 ASSUMPTIONS = (
     "Protocol: BB84 with four states in two mutually unbiased bases and one decoy intensity; both outcomes of the test "
     "basis are measured; blocks are fixed intervals of sent slots.",
-    "Source: pulse phases are uniformly random; mean photon numbers and probabilities of the intensity "
-    "classes are exactly those configured, independent from slot to slot and of state and basis (no side channel, no "
-    "correlation, no Trojan-horse leakage).",
+    "Source: pulse phases are uniformly random; mean photon numbers and probabilities of the intensity classes are "
+    "exactly those configured, independent from slot to slot and of state and basis (no side channel, no correlation, "
+    "no Trojan-horse leakage).",
     "State preparation: the four states are ideal up to a rotation common to both bases (basis-independent source).",
-    "Receiver: the probability of a detection does not depend on the basis (equal efficiency, dark counts and losses of "
-    "all detectors and arms); double and cross-basis clicks are assigned at random; a common dead time follows every "
+    "Receiver: the probability of a detection does not depend on the basis (equal efficiency, dark counts and losses "
+    "of all detectors and arms); double and cross-basis clicks are assigned at random; a common dead time follows every "
     "click.",
     "Detectors and electronics behave as described: no blinding, no control by light, no leakage of outcomes.",
     "Randomness of states, intensities, hash seeds and random assignments is uniform, independent and private.",

@@ -5,8 +5,9 @@ The rules, in the order in which they are applied (protocol §3.2; none depends 
 2. A slot is live when no click of any detector, gated or not, came within the common dead time before its first click.
    A click that falls into a dead time is discarded and itself begins a new one: everything is discarded until all
    detectors are live again.
-3. All gated clicks of a live slot belong together. One outcome: that is the detection. Both bits of one basis: a random
-   bit. Both bases: a random basis, and the outcome of that basis (a random bit if it has both).
+3. All gated clicks of a live slot, up to the first ungated click after them, belong together. One outcome: that is
+   the detection. Both bits of one basis: a random bit. Both bases: a random basis, and the outcome of that basis (a
+   random bit if it has both).
 
 Entropy: one byte for each slot with more than one outcome (bit 0 chooses the basis, bit 1 the bit), so at most half as
 many bytes as there are tags. What is not used is not carried over.
@@ -218,7 +219,7 @@ def _gather(time, slot, outcome, dead, below, last_click, open_slot, open_mask, 
             outside[n_outside] = slot[i]
             n_outside += 1
             last_click = max(last_click, time[i])
-            if open_mask and slot[i] >= open_slot:  # this detector is dead for the rest of the slot
+            if open_mask:  # its detector is dead for the rest of the slot: nothing can join any more
                 out_slot[n], out_mask[n] = open_slot, open_mask
                 n += 1
                 open_mask = 0
