@@ -1,0 +1,1 @@
+"""Ways to plug a fake in: in process (pyserial URL, pyvisa backend), across processes (TCP, terminal, ZeroMQ)."""
