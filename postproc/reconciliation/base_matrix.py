@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from postproc.reconciliation.integers import SplitMix64
+from postproc.integers import SplitMix64
 
 _MAX_TREE_DEGREE = 6
 _EXTRA_EDGE_DISTANCE = 14  # wanted distance in the tree between the two rows of a surplus degree-2 column
@@ -24,12 +24,14 @@ _SWAP_SWEEPS = 200
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """One step of the ladder. `edge_fractions_1e5`: (column degree, share of the edges in units of 1e-5) pairs."""
+    """One step of the ladder. `edge_fractions_1e5`: (column degree, share of the edges in units of 1e-5) pairs; `overheads`:
+    (columns, a, b), the f of a base matrix of so many columns being a + b * (share of rows split)."""
 
     name: str
     qber: float
     rows_per_1024_columns: int
     edge_fractions_1e5: tuple[tuple[int, int], ...]
+    overheads: tuple[tuple[int, float, float], ...]
 
 
 @cache
@@ -42,6 +44,7 @@ def ladder() -> tuple[Ensemble, ...]:
             qber=float(entry["qber"]),
             rows_per_1024_columns=int(entry["rows_per_1024_columns"]),
             edge_fractions_1e5=tuple((int(d), int(v)) for d, v in entry["edge_fractions_1e5"].items()),
+            overheads=tuple((int(n), float(a), float(b)) for n, (a, b) in entry["overhead"].items()),
         )
         for entry in data["ensembles"]
     )

@@ -16,8 +16,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from postproc.errors import InputOutOfRange
+from postproc.integers import SplitMix64
 from postproc.reconciliation.base_matrix import Ensemble, base_matrix
-from postproc.reconciliation.integers import SplitMix64
 from postproc.records import BitArray
 
 _SEED = 0x51C0DE

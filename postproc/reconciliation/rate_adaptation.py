@@ -26,6 +26,8 @@ DEFAULT_MARGIN_SIGMAS = 3.0
 
 _MIN_CIRCULANT = 16
 _STRENGTHEN_PERCENT = 6
+_LONG_FRAME_BITS = 1_000_000
+_SHORT_FRAME_OVERHEAD = 0.02  # of f, times sqrt(long / frame_bits) - 1
 _NAME = re.compile(r"qc([0-9]{1,4})-(q[0-9]{4})-z([0-9]{1,4})-s([0-9]{1,4})-f([0-9]{1,2})", re.ASCII)
 
 
@@ -44,16 +46,15 @@ class CodePlan:
     frames: int
 
     def __post_init__(self) -> None:
+        if self.columns not in (256, 512, 1024):
+            raise InputOutOfRange(f"code plan: columns = {self.columns} is none of 256, 512, 1024")
         limits = {
-            "columns": (self.columns, 256, 1024),
-            "circulant": (self.circulant, _MIN_CIRCULANT, MAX_FRAME_BITS // self.columns if self.columns > 0 else 0),
+            "circulant": (self.circulant, _MIN_CIRCULANT, MAX_FRAME_BITS // self.columns),
             "frames": (self.frames, 1, -(-MAX_KEY_BITS // MAX_FRAME_BITS)),
         }
         for what, (value, low, high) in limits.items():
             if not low <= value <= high:
                 raise InputOutOfRange(f"code plan: {what} = {value} is outside {low}..{high}")
-        if self.columns & (self.columns - 1):
-            raise InputOutOfRange(f"code plan: columns = {self.columns} is not a power of two")
         most = max_splits(_ensemble(self.ensemble), self.columns)
         if not 0 <= self.splits <= most:
             raise InputOutOfRange(f"code plan: splits = {self.splits} is outside 0..{most}")
@@ -136,7 +137,7 @@ def choose_code(key_bits: int, expected_qber: float, *, margin_sigmas: float = D
     entropy = binary_entropy(min(0.5, expected_qber + margin_sigmas * math.sqrt(variance)))
     candidates = []
     for ensemble in ladder():
-        splits = _splits_needed(ensemble, columns, entropy)
+        splits = _splits_needed(ensemble, columns, circulant, entropy)
         candidates.append((base_rows(ensemble, columns) + splits, splits, ensemble.name))
     strongest = candidates[-1]
     possible = [c for c in candidates if c[1] <= max_splits(_ensemble(c[2]), columns)]
@@ -168,17 +169,15 @@ def binary_entropy(p: float) -> float:
     return 0.0 if p in (0, 1) else -p * math.log2(p) - (1 - p) * math.log2(1 - p)
 
 
-def _splits_needed(ensemble: Ensemble, columns: int, entropy: float) -> int:
-    """Smallest number of splits with (rows + splits) / columns >= overhead(splits / rows) * entropy."""
+def _splits_needed(ensemble: Ensemble, columns: int, circulant: int, entropy: float) -> int:
+    """Smallest number of splits with (rows + splits) / columns >= overhead * entropy; more than all rows if none is."""
     rows = base_rows(ensemble, columns)
+    base, slope = next((a, b) for n, a, b in ensemble.overheads if n == columns)
+    base += _SHORT_FRAME_OVERHEAD * max(0.0, math.sqrt(_LONG_FRAME_BITS / (columns * circulant)) - 1)
     splits = 0
-    while rows + splits < columns * entropy * overhead(splits / rows) and splits <= rows:
+    while rows + splits < columns * entropy * (base + slope * splits / rows) and splits <= rows:
         splits += 1
     return splits
-
-
-def overhead(split_fraction: float) -> float:
-    return 1.06 + 0.06 * split_fraction
 
 
 def _ensemble(name: str) -> Ensemble:
