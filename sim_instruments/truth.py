@@ -42,15 +42,34 @@ def jitter_sigma_ps(bench: BenchModel) -> NDArray[np.float64]:
     return np.asarray(fwhm / FWHM_PER_SIGMA)
 
 
-def click_rates_hz(
+def event_rates_hz(
     bench: BenchModel, optics: Optics, probabilities: NDArray[np.float64], fraction: float
 ) -> NDArray[np.float64]:
-    """Expected clicks per second per channel while symbols are sent with `probabilities`; float64 [CHANNELS]."""
+    """Expected events per second per channel, dead time aside, while symbols are sent with `probabilities`; float64
+    [CHANNELS]."""
     travelling = transition(fraction).T @ probabilities
     per_outcome = np.einsum("sk,sko->o", travelling, optics.events) * bench.source.slot_rate_hz
     events_hz = np.bincount(OUTCOME_CHANNEL - 1, weights=per_outcome, minlength=CHANNELS) + optics.dark_hz
-    events_hz = events_hz * (1.0 + bench.detectors.afterpulse_probability)
+    return np.asarray(events_hz * (1.0 + bench.detectors.afterpulse_probability))
+
+
+def click_rates_hz(
+    bench: BenchModel, optics: Optics, probabilities: NDArray[np.float64], fraction: float
+) -> NDArray[np.float64]:
+    """Expected clicks per second per channel; float64 [CHANNELS]. Non-extending dead time."""
+    events_hz = event_rates_hz(bench, optics, probabilities, fraction)
     return np.asarray(events_hz / (1.0 + events_hz * np.array(bench.detectors.dead_time_ps) * 1e-12))
+
+
+def _live_ratio(bench: BenchModel, events_hz: NDArray[np.float64], common_dead_time_ps: float) -> float:
+    """Probability that no detector clicked within the common dead time before a slot.
+
+    The time since a detector's last click exceeds T with probability exp(-r (T - t)) / (1 + r t) for T >= its dead
+    time t: the age of a renewal process of intervals t + Exp(r). Detectors count as independent.
+    """
+    dead_s = np.array(bench.detectors.dead_time_ps) * 1e-12
+    beyond_s = np.maximum(0.0, common_dead_time_ps * 1e-12 - dead_s)
+    return float(np.prod(np.exp(-events_hz * beyond_s) / (1.0 + events_hz * dead_s)))
 
 
 def yields(
@@ -75,7 +94,8 @@ def yields(
         ]
         travelling[state, intensity] = _combine(per_detector, gates)
     outcome = np.einsum("st,tkbv->skbv", transition(fraction), travelling)
-    return Yields(outcome, math.exp(-float(rates.sum()) * common_dead_time_ps * 1e-12), rates)
+    live = _live_ratio(bench, event_rates_hz(bench, optics, probabilities, fraction), common_dead_time_ps)
+    return Yields(outcome, live, rates)
 
 
 def check_gates(gates: Sequence[Gate]) -> None:
