@@ -20,16 +20,19 @@ def run(
     config: Config,
     workspace: Workspace = Path("."),
     target_secret_bits: Annotated[
-        int, typer.Option(min=0, help="End when this many secret bits were credited; 0 runs until stopped.")
+        int, typer.Option(min=0, help="Make no more key after this many secret bits; 0: as long as it runs.")
     ] = 0,
     port_offset: PortOffset = 0,
     acknowledge: Annotated[
         bool, typer.Option("--acknowledge", help="You have looked at a station that is latched broken: start anyway.")
     ] = False,
+    stop_with_parent: Annotated[
+        bool, typer.Option("--stop-with-parent", help="End when the process that started this one has ended.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No live view; qkd status shows the state.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Run a node until its target is reached or it is stopped.
+    """Run a node until it is stopped: make keys, and give them to its consumers.
 
     The instruments are opened and identified, calibrated where needed, and made safe on every way out. First Ctrl-C:
     finish the step, save, make safe. Second: at once.
@@ -37,21 +40,20 @@ def run(
     from controller.running import run_node
 
     node = load(config, port_offset)
-    last = run_node(
+    end = run_node(
         node,
         workspace,
         config_text=config.read_text(encoding="utf-8"),
         target_secret_bits=target_secret_bits,
         is_acknowledged=acknowledge,
         has_live_view=not (quiet or as_json),
+        stops_with_parent=stop_with_parent,
     )
     if as_json:
-        import msgspec
-
-        print_json(msgspec.to_builtins(last.status))
+        print_json(end.summary)
     else:
-        typer.echo(f"{node.node.name}: {last.status.state}")
-    return last.exit_code
+        typer.echo(f"{node.node.name}: {end.summary['state']}, {end.summary['secret_bits']:,} secret bits")
+    return end.exit_code
 
 
 def status(

@@ -26,6 +26,24 @@ _KINDS = (
         "check the laser's power at the monitor tap, then the fibre; the link resumes by itself",
     ),
     AlarmKind(
+        "laser-faded",
+        "the power at the monitor tap is not what it was at the calibration",
+        ("the laser faded or went off", "the attenuator moved", "the modulator lost its operating point"),
+        "check laser current and interlock; the link resumes by itself when the power is back",
+    ),
+    AlarmKind(
+        "laser-faded",
+        "the power at the monitor tap is not what the calibration found",
+        ("laser ages or its temperature drifts", "laser switched off", "attenuator or modulator bias moved"),
+        "look at the laser controller; the link resumes by itself when the power is back",
+    ),
+    AlarmKind(
+        "polarization",
+        "count rates fell while the transmitter's power is as calibrated",
+        ("polarization of the fibre jumped", "loss of the channel rose"),
+        "the node aligns the polarization again by itself; if it stays, look at the fibre",
+    ),
+    AlarmKind(
         "low-counts",
         "count rates are clearly below what the plan of a block expects",
         ("laser faded", "loss rose", "a detector is going normal"),

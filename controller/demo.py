@@ -1,0 +1,302 @@
+"""The demonstration: a whole link on one machine. Bench and two nodes are three processes; the keys end at two consumers.
+
+    workspace, keys, certificates -> plan -> bench -> nodes -> (live progress) -> consumers -> truth -> stop -> report
+
+The demo plays the operators and the consumers. It knows both nodes' files, so nothing here says anything about trust.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from controller.bench_client import READY_NAME, BenchClient
+from controller.bundle import SaeFiles, make_delivery_certificates, make_kek, make_psk
+from controller.config import NodeConfig
+from controller.config_loading import load_config
+from controller.consumer import Consumer
+from controller.control_socket import SOCKET_NAME, ControlClient
+from controller.errors import Aborted, ConfigurationError, PeerFailure, StoppedByHand
+from controller.monitoring.status import NodeStatus
+from controller.stopping import StopRequest
+from controller.supervisor import Child, Supervisor
+
+POLL_S = 0.25
+BENCH_START_S = 60.0
+ATTACKED_BLOCKS = 2  # that must abort before the demo calls the attack detected
+KEYS_COMPARED = 16
+FILES = ("alice.toml", "bob.toml", "bench.toml")
+MESSAGE = b"One million secret bits, and this line is the first to use some."
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What the user asked for. `attack`: name of an attack of the bench, "" for none."""
+
+    workspace: Path
+    configs: Path
+    secret_bits: int = 1_000_000
+    seed: int | None = None
+    attack: str = ""
+    port_offset: int = 0
+    deadline_s: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What the two consumers found."""
+
+    keys_compared: int
+    is_match: bool
+    ciphertext_bytes: int
+    is_message_read: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """Everything that the summary is made of."""
+
+    run_files: dict[str, Path]
+    statuses: dict[str, NodeStatus]
+    delivery: Delivery | None
+    truth: dict[str, Any]
+    attack: str
+    wall_s: float
+    stage_wall_s: dict[str, float]
+    peak_memory_bytes: int
+
+
+Observer = Callable[[str, list[NodeStatus]], None]
+
+
+class Demo:
+    """One demonstration. `observe(stage, statuses)` is called a few times a second."""
+
+    def __init__(self, options: DemoOptions, observe: Observer) -> None:
+        self._options = options
+        self._observe = observe
+        self._start_s = time.monotonic()
+        self._stage = ""
+        self._stage_start_s = self._start_s
+        self._stage_wall_s: dict[str, float] = {}
+        self._nodes: dict[str, NodeConfig] = {}
+        self._has_gates = False
+
+    def prepare(self) -> dict[str, NodeConfig]:
+        """Make the workspace: configurations, keys, certificates. Returns both nodes' configurations."""
+        self._enter("preparing keys and certificates")
+        options = self._options
+        folder = options.workspace / "configs"
+        folder.mkdir(parents=True)
+        for name in FILES:
+            _copy(options.configs / name, folder / name)
+        if options.seed is not None:
+            _set_seed(folder / "bench.toml", options.seed)
+        for name in ("alice", "bob"):
+            self._nodes[name] = load_config(folder / f"{name}.toml", port_offset=options.port_offset)
+        alice, bob = self._nodes["alice"], self._nodes["bob"]
+        make_psk(alice, bob, options.workspace)
+        for node in (alice, bob):
+            make_kek(node, options.workspace)
+        make_delivery_certificates((alice, bob), options.workspace)
+        return self._nodes
+
+    def run(self) -> DemoResult:
+        """Start, watch, deliver, stop. Raises QkdError; whatever happens, all processes are stopped before it returns."""
+        with StopRequest() as stop, Supervisor() as family:
+            self._stop = stop
+            self._start_bench(family)
+            children = [self._start_node(family, name) for name in ("alice", "bob")]
+            self._enter("link")
+            statuses = self._until_target(family)
+            delivery = None if self._options.attack else self._deliver()
+            truth = self._truth()
+            self._enter("stopping")
+            for child in reversed(children):
+                family.stop(child)
+            family.stop_all()
+            memory_bytes = family.peak_memory_bytes
+        self._enter("")
+        return DemoResult(
+            run_files={name: self._run_file(name) for name in self._nodes},
+            statuses=statuses,
+            delivery=delivery,
+            truth=truth,
+            attack=self._options.attack,
+            wall_s=time.monotonic() - self._start_s,
+            stage_wall_s=self._stage_wall_s,
+            peak_memory_bytes=memory_bytes,
+        )
+
+    def forget_secrets(self) -> None:
+        """Delete keys, stores and certificates; configurations, run files, logs and the report stay."""
+        workspace = self._options.workspace
+        shutil.rmtree(workspace / "trust", ignore_errors=True)
+        for node in self._nodes.values():
+            store = workspace / node.store.path
+            for path in store.parent.glob(f"{store.name}*"):
+                path.unlink()
+
+    # ---- processes
+
+    def _start_bench(self, family: Supervisor) -> None:
+        self._enter("starting the bench")
+        workspace = self._options.workspace
+        words = [sys.executable, "-P", "-m", "sim_instruments", "configs/bench.toml", "--workspace", "."]
+        if self._options.port_offset:
+            words += ["--port-offset", str(self._options.port_offset)]
+        family.start("bench", words, log=workspace / "logs/bench.log", cwd=workspace)
+        self._wait(family, (workspace / READY_NAME).exists, BENCH_START_S, "the bench did not become ready")
+
+    def _start_node(self, family: Supervisor, name: str) -> Child:
+        workspace = self._options.workspace
+        words = [
+            sys.executable, "-P", "-m", "controller.cli", "run", "--config", f"configs/{name}.toml", "--workspace", ".",
+            "--target-secret-bits", str(self._options.secret_bits), "--port-offset", str(self._options.port_offset),
+            "--stop-with-parent", "--quiet",
+        ]  # fmt: skip
+        return family.start(f"node {name}", words, log=workspace / f"logs/{name}.log", cwd=workspace)
+
+    def _until_target(self, family: Supervisor) -> dict[str, NodeStatus]:
+        """Watch until both stores hold the target, or until the attack has been noticed."""
+        statuses: dict[str, NodeStatus] = {}
+        is_attacked = False
+
+        def is_over() -> bool:
+            nonlocal is_attacked
+            statuses.update(self._statuses())
+            if not self._has_gates:
+                self._register_gates()
+            if self._options.attack and not is_attacked and _is_distilling(statuses):
+                self._bench({"do": "attack", "name": self._options.attack, "fraction": 1.0})
+                is_attacked = True
+            self._observe(self._stage, list(statuses.values()))
+            if self._options.attack:
+                return is_attacked and _aborted(statuses) >= ATTACKED_BLOCKS
+            return len(statuses) == 2 and all(s.secret_bits >= self._options.secret_bits for s in statuses.values())
+
+        self._wait(family, is_over, self._options.deadline_s, "the link did not reach its target")
+        return statuses
+
+    def _wait(self, family: Supervisor, is_over: Callable[[], bool], limit_s: float, failure: str) -> None:
+        """Poll until `is_over`, a child's end, Ctrl-C, or the limit."""
+        give_up_s = time.monotonic() + limit_s
+        while not is_over():
+            family.check()
+            if self._stop.is_requested:
+                raise StoppedByHand("stopped by hand; the station is safe")
+            if time.monotonic() > give_up_s:
+                raise Aborted(f"{failure} within {limit_s:g} s", remedy=f"read {self._options.workspace / 'logs'}")
+            time.sleep(POLL_S)
+
+    def _statuses(self) -> dict[str, NodeStatus]:
+        found = {}
+        for name, node in self._nodes.items():
+            with suppress(PeerFailure):  # it is still starting
+                found[name] = ControlClient(node.state_dir(self._options.workspace) / SOCKET_NAME).status()
+        return found
+
+    def _run_file(self, name: str) -> Path:
+        files = sorted((self._nodes[name].state_dir(self._options.workspace) / "runs").glob("*.h5"))
+        if not files:
+            raise Aborted(f"node {name} wrote no run file", remedy=f"read {self._options.workspace}/logs/{name}.log")
+        return files[-1]
+
+    # ---- the bench, which alone knows the truth
+
+    def _bench(self, request: dict[str, Any]) -> dict[str, Any]:
+        return BenchClient(self._options.workspace).ask(request)
+
+    def _register_gates(self) -> None:
+        """Tell the bench which gates Bob found, so that it can average the truth for them over the run."""
+        from controller.recorder import read_run
+
+        bob = self._nodes["bob"]
+        files = sorted((bob.state_dir(self._options.workspace) / "runs").glob("*.h5"))
+        gates = gates_of(read_run(files[-1]).calibrations) if files else []
+        if gates:
+            self._bench({"do": "register_gates", "gates": gates, "common_dead_time_ps": bob.link.common_dead_time_ps})
+            self._has_gates = True
+
+    def _truth(self) -> dict[str, Any]:
+        if not self._has_gates:
+            return {}
+        truth: dict[str, Any] = self._bench({"do": "expectation_average"})["expectation"]
+        return truth
+
+    # ---- consumers
+
+    def _deliver(self) -> Delivery:
+        """Two consumers fetch the same keys at their own nodes; one encrypts a message that the other one reads."""
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        self._enter("consumers fetch keys")
+        alice, bob = self._nodes["alice"], self._nodes["bob"]
+        sae_a, sae_b = alice.kme.saes[0], bob.kme.saes[0]
+        workspace = self._options.workspace
+        with Consumer(alice.kme.listen, SaeFiles.of(sae_a, workspace)) as consumer_a:
+            keys_a = consumer_a.fetch(sae_b, KEYS_COMPARED, alice.kme.key_size_bits)
+        with Consumer(bob.kme.listen, SaeFiles.of(sae_b, workspace)) as consumer_b:
+            keys_b = consumer_b.fetch_by_id(sae_a, [key.key_id for key in keys_a])
+        theirs = {key.key_id: key.key for key in keys_b}
+        is_match = len(theirs) == len(keys_a) and all(theirs.get(key.key_id) == key.key for key in keys_a)
+        name, nonce = keys_a[0].key_id.encode(), bytes(12)  # this key encrypts one message only
+        ciphertext = AESGCM(keys_a[0].key).encrypt(nonce, MESSAGE, name)
+        try:
+            is_read = AESGCM(theirs[keys_a[0].key_id]).decrypt(nonce, ciphertext, name) == MESSAGE
+        except (InvalidTag, KeyError):
+            is_read = False
+        return Delivery(len(keys_a), is_match, len(ciphertext), is_read)
+
+    def _enter(self, stage: str) -> None:
+        """Note how long the last stage took, and show the next."""
+        now = time.monotonic()
+        if self._stage:
+            self._stage_wall_s[self._stage] = now - self._stage_start_s
+        self._stage, self._stage_start_s = stage, now
+        if stage:
+            self._observe(stage, [])
+
+
+def new_workspace(parent: Path) -> Path:
+    """runs/demo-<UTC>, not yet made."""
+    return parent / f"demo-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+
+
+def gates_of(calibrations: tuple[dict[str, Any], ...]) -> list[list[float]]:
+    """[[channel, start_ps, width_ps, basis, bit], ...] of the newest gate calibration; empty before there is one."""
+    return []
+
+
+def _is_distilling(statuses: dict[str, NodeStatus]) -> bool:
+    return len(statuses) == 2 and all(status.state == "Distilling" for status in statuses.values())
+
+
+def _aborted(statuses: dict[str, NodeStatus]) -> int:
+    return max((status.blocks_aborted for status in statuses.values()), default=0)
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{source}: {error.strerror}", remedy="--configs names a folder like configs/demo"
+        ) from error
+
+
+def _set_seed(bench: Path, seed: int) -> None:
+    """Replace the seed of the bench file in the workspace."""
+    text, count = re.subn(r"(?m)^seed = .*$", f"seed = {seed}", bench.read_text(encoding="utf-8"), count=1)
+    if count != 1:
+        raise ConfigurationError(f"{bench}: no line 'seed = ...' in [world]")
+    bench.write_text(text, encoding="utf-8")
