@@ -161,11 +161,14 @@ class LinkedInstrument(ABC):
         return self.query(setting.query, setting.parse)
 
     def query(self, command: str, parse: Callable[[str], T], *, timeout_s: float | None = None) -> T:
-        """Ask, and once more if the first answer does not come or makes no sense."""
+        """Ask, and once more if the first answer does not come or makes no sense (unless the one before failed too)."""
         with self._lock:
+            was_in_step = not self._is_out_of_step
             try:
                 return self._ask(command, parse, timeout_s)
             except (InstrumentTimeout, GarbledReply):
+                if not was_in_step:
+                    raise
                 return self._ask(command, parse, timeout_s)
 
     def command(self, command: str | bytes, parse: Callable[[str], T], *, timeout_s: float | None = None) -> T:
