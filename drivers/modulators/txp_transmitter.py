@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -37,6 +38,15 @@ INTERLOCK_CODE = 1109
 SAFE_STATES = ("OFF", "IDLE", "FAULT")
 
 
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """What CAP? allows: volts of bias channel 0 (least, most), largest DAC word, longest pattern."""
+
+    phase_bias_v: tuple[float, float]
+    dac: int
+    pattern_slots: int
+
+
 class TxpTransmitter(IdnInstrument):
     """Symbol transmitter of any make that speaks TXP/1."""
 
@@ -62,8 +72,7 @@ class TxpTransmitter(IdnInstrument):
         """`open_data` opens the data port: at once, and again after a look-up that failed half-way."""
         super().__init__(name, link, serial=serial)
         self._order("*CLS")
-        self._capabilities, _ = self.query("CAP?", wire.parse_capabilities)
-        self._phase_bias_limits_v, self._most_dac, self._most_pattern = self.query("CAP?", _parse_limits)
+        self._capabilities, self._limits = self.query("CAP?", _parse_limits)
         self._look_ups = LookUpPort(name, open_data, self._capabilities)
         self._session: int | None = None
         self.invalid_symbols = 0  # since the session was armed
@@ -92,7 +101,7 @@ class TxpTransmitter(IdnInstrument):
 
     @property
     def phase_bias_limits_v(self) -> tuple[float, float]:
-        return self._phase_bias_limits_v
+        return self._limits.phase_bias_v
 
     def heartbeat(self) -> None:
         """Any command counts; this one changes nothing."""
@@ -115,7 +124,7 @@ class TxpTransmitter(IdnInstrument):
     def set_intensity(self, index: int, dac: int, mean_photon_number: float, sigma: float) -> None:
         """Level of an intensity class, and the mean photon number measured for it (NaN: not measured), with sigma."""
         self._check_index(index, self._capabilities.intensities, "intensity")
-        in_range(dac, (0, self._most_dac), what="dac", instrument=self.name)
+        in_range(dac, (0, self._limits.dac), what="dac", instrument=self.name)
         if not sigma >= 0 and not np.isnan(sigma):
             raise self._refused(f"sigma = {sigma!r}", "zero or more")
         self._order(f"INT:TABL {index},{dac},{_number_or_nan(mean_photon_number)},{_number_or_nan(sigma)}")
@@ -130,8 +139,8 @@ class TxpTransmitter(IdnInstrument):
     def set_pattern(self, symbols: NDArray[np.uint8]) -> None:
         """Repeat these symbols, uint8 [n]; for calibration only."""
         data = np.ascontiguousarray(symbols, np.uint8)
-        if not 0 < data.size <= self._most_pattern:
-            raise self._refused(f"a pattern of {data.size} symbols", f"1 to {self._most_pattern} symbols")
+        if not 0 < data.size <= self._limits.pattern_slots:
+            raise self._refused(f"a pattern of {data.size} symbols", f"1 to {self._limits.pattern_slots} symbols")
         self._order(b"PATT:DATA " + wire.encode_block(data.tobytes()))
         self._order("PATT USER")
 
@@ -254,12 +263,16 @@ def _number_or_nan(value: float) -> str:
     return "NAN" if math.isnan(value) else f"{value:.9g}"
 
 
-def _parse_limits(text: str) -> tuple[tuple[float, float], int, int]:
-    """From CAP?: limits of bias channel 0 in V, largest DAC word, longest pattern."""
+def _parse_limits(text: str) -> tuple[TransmitterCapabilities, _Limits]:
+    """Both readings of CAP?; ValueError names the key that is wrong."""
     capabilities, document = wire.parse_capabilities(text)
-    dac_bits = wire.whole_of(document, "dac_bits", 1, 32, 16)
-    most_pattern = wire.whole_of(document, "max_pattern_slots", 1, wire.MAX_BLOCK_BYTES, capabilities.max_block_bytes)
-    return wire.parse_bias_limits(document, 0) or PHASE_BIAS_LIMITS_V, 2**dac_bits - 1, most_pattern
+    return capabilities, _Limits(
+        phase_bias_v=wire.parse_bias_limits(document, 0) or PHASE_BIAS_LIMITS_V,
+        dac=2 ** wire.whole_of(document, "dac_bits", 1, 32, 16) - 1,
+        pattern_slots=wire.whole_of(
+            document, "max_pattern_slots", 1, wire.MAX_BLOCK_BYTES, capabilities.max_block_bytes
+        ),
+    )
 
 
 def _parse_one(text: str) -> int:
