@@ -22,6 +22,8 @@ DAC_FULL_SCALE = 65_535
 
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 PerChannel = tuple[float, float, float, float]
+_Angle = Annotated[float, Field(ge=-3.2, le=3.2)]
+_NearOne = Annotated[float, Field(ge=0.5, le=1.5)]
 
 
 class BenchModelError(ValueError):
@@ -51,8 +53,8 @@ class SourceModel(_Table):
     modulator_free_phase_rad: float = Field(default=1.3, ge=-7.0, le=7.0)  # bias phase when no loop holds it
     encoder_insertion_loss_db: float = Field(default=5.0, ge=0.0, le=30.0)
     encoder_crosstalk_ratio: Ratio = 0.013  # part of a pulse that leaves in the other time bin, incoherently
-    encoder_phase_error_rad: PerChannel = (0.0, 0.0, 0.03, -0.04)  # per state
-    state_relative_intensity: PerChannel = (1.0, 0.999, 1.001, 1.0)  # per state
+    encoder_phase_error_rad: tuple[_Angle, _Angle, _Angle, _Angle] = (0.0, 0.0, 0.03, -0.04)  # per state
+    state_relative_intensity: tuple[_NearOne, _NearOne, _NearOne, _NearOne] = (1.0, 0.999, 1.001, 1.0)  # per state
 
     @property
     def slot_ps(self) -> float:
@@ -128,7 +130,7 @@ class DetectorModel(_Table):
     dark_rate_hz: PerChannel = (100.0, 90.0, 110.0, 100.0)  # at the nominal bias
     dark_scale_a: float = Field(default=1e-6, gt=0.0, le=1e-3)  # bias change that multiplies dark counts by e
     pulse_height_v: float = Field(default=0.40, gt=0.0, le=10.0)
-    electronic_noise_v: float = Field(default=0.02, ge=0.0, le=1.0)
+    electronic_noise_v: float = Field(default=0.015, ge=0.0, le=1.0)
     dead_time_ps: PerChannel = (20_000.0, 20_000.0, 20_000.0, 20_000.0)
     jitter_fwhm_ps: PerChannel = (40.0, 42.0, 41.0, 40.0)
     afterpulse_probability: Ratio = 1e-3

@@ -60,7 +60,7 @@ class TagStream:
     ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """Tags of the next `duration_ps`, int64 [n] ps of the tagger's clock and uint8 [n] channels.
 
-        start_ps: transmitter time of the block's start plus nothing: the fibre's delay is taken off here.
+        start_ps: transmitter's time at the start of the block. dark_hz: float64 [CHANNELS].
         """
         time_ps, channel = self._events(duration_ps, arrivals, light, start_ps)
         time_ps, channel = self._with_darks(time_ps, channel, dark_hz, duration_ps)
