@@ -3,8 +3,8 @@
 The transmitter repeats a short pattern of states; the clicks of each channel, folded modulo the pattern's length, show
 one peak per pulse position. The positions a channel should see are known: a detector behind the straight arm (key
 basis) sees Z0 at the early and Z1 at the late position; a detector behind the interferometer sees each pulse twice, at
-its own position and one pulse distance later. (Interference of X states is left out: its phase may not be set yet.)
-The circular correlation of histogram and expectation peaks at the channel's delay.
+its own position and one pulse distance later. The circular correlation of histogram and expectation peaks at the
+channel's delay. Patterns hold Z states only: X states interfere, with a phase that may not be set yet.
 
 With a uniform pattern (all Z0) the interferometer's two peaks are equally high and half a slot stays ambiguous, and
 delays are known modulo a slot only. `DELAY_PATTERN` is a maximal-length sequence of Z0 and Z1: it resolves delays up to
@@ -74,13 +74,13 @@ def scan_delays(
 ) -> DelayScan:
     """Delay, width and gates of the key detector and of the two test detectors (bit 0, bit 1).
 
-    time_ps int64 [n], channel uint8 [n]: tags while the transmitter repeats `pattern` (uint8 [p], state indices 0..3);
-    period_ps: slot period as `recover_period` found it, good to a tenth of the jitter over the whole batch.
+    time_ps int64 [n], channel uint8 [n]: tags while the transmitter repeats `pattern` (uint8 [p], 0 for Z0 and 1
+    for Z1); period_ps: slot period as `recover_period` found it, good to a tenth of the jitter over the whole batch.
     Raises InputOutOfRange for arguments; SynchronisationLost, naming channel and reason, when a channel has too few
     tags, no peak above its background, or two delays that fit equally well.
     """
-    if pattern.size == 0 or pattern.max() > 3 or not period_ps > 0:
-        raise InputOutOfRange(f"pattern of {pattern.size} symbols (states 0..3), period {period_ps} ps (> 0)")
+    if pattern.size == 0 or pattern.max() > 1 or not period_ps > 0:
+        raise InputOutOfRange(f"pattern of {pattern.size} symbols (only 0 and 1 allowed), period {period_ps} ps (> 0)")
     peaks = {}
     for number in (key_channel, *test_channels):
         times = time_ps[channel == number]
@@ -120,8 +120,8 @@ class _Peak:
 def _response(pattern: NDArray[np.uint8], *, is_interferometer: bool) -> NDArray[np.float64]:
     """Relative light at each of the 2p pulse positions of the repeating pattern."""
     light = np.zeros(2 * pattern.size)
-    light[0::2] = np.where(pattern == 0, 1.0, np.where(pattern == 1, 0.0, 0.5))
-    light[1::2] = np.where(pattern == 1, 1.0, np.where(pattern == 0, 0.0, 0.5))
+    light[0::2] = pattern == 0
+    light[1::2] = pattern == 1
     return (light + np.roll(light, 1)) / 2 if is_interferometer else light
 
 

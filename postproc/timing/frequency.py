@@ -53,8 +53,8 @@ def recover_period(
     _check_arguments(time_ps, nominal_period_ps, search_ppm, pulses_per_period)
     origin = int(time_ps[0])
     time = (time_ps[:MAX_TAGS] - origin).astype(np.float64)
-    nominal_hz = pulses_per_period / nominal_period_ps  # per ps
-    frequency, power, trials = _search(time, nominal_hz, search_ppm * 1e-6 * nominal_hz)
+    nominal_rate = pulses_per_period / nominal_period_ps  # per ps
+    frequency, power, trials = _search(time, nominal_rate, search_ppm * 1e-6 * nominal_rate)
     if power < MIN_POWER + np.log(trials):
         raise SynchronisationLost(
             f"no pulse train near {nominal_period_ps} ps (+-{search_ppm} ppm) in {time.size} tags over "
@@ -62,6 +62,11 @@ def recover_period(
             "needed; is there light, and is the slot rate the configured one?"
         )
     frequency, phase, jitter, slope_sigma = _fit_line(time, frequency)
+    if abs(frequency / nominal_rate - 1) > search_ppm * 1e-6:
+        raise SynchronisationLost(
+            f"the pulses arrive at {(frequency / nominal_rate - 1) * 1e6:+.2f} ppm from the configured slot rate, "
+            f"outside +-{search_ppm} ppm: wrong slot rate, or a reference clock that is not locked"
+        )
     spacing = 1.0 / frequency
     return PeriodEstimate(
         period_ps=float(pulses_per_period * spacing),

@@ -30,10 +30,10 @@ def detections(
     delays_ps: dict[int, int],
 ) -> list[tuple[int, int, int]]:
     """(slot, basis, bit) of every detection; rules as in postproc.timing.gating."""
-    clicks = sorted(
-        ((int(t) - delays_ps.get(int(c), 0), outcome_of(int(t), int(c), clock, gates)) for t, c in zip(time_ps, channel, strict=True)),
-        key=lambda click: click[0],
-    )  # fmt: skip
+    clicks = []
+    for time, number in zip(time_ps, channel, strict=True):
+        clicks.append((time - delays_ps.get(number, 0), outcome_of(time, number, clock, gates)))
+    clicks.sort(key=lambda click: click[0])
     groups: list[tuple[int, set[tuple[int, int]]]] = []
     last_click = -math.inf
     is_open = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import numpy as np
@@ -43,7 +44,7 @@ def feed_in_pieces(
     collector = BlockCollector(first, slots, gates=light.gates(), common_dead_time_ps=dead_ps, channel_delays_ps=DELAYS)
     blocks, used = [], 0
     edges = [0, *sorted(cuts), tags.size]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         until = int(tags[stop]) if stop < tags.size else int(tags[-1]) + 10_000_000
         segment = ClockSegment(
             CLOCK.anchor_slot, CLOCK.anchor_ps, CLOCK.anchor_fraction_ps, CLOCK.period_ps, until_ps=until
