@@ -15,6 +15,7 @@ from msgspec import Meta
 from controller.errors import PeerFailure
 
 MAX_CONTROL_BYTES = 8 << 20
+FIRST_STEPS = ("restore", "forget")  # either begins the preparation of a session: what was prepared before is void
 Count = Annotated[int, Meta(ge=0, le=1 << 62)]
 Text = Annotated[str, Meta(max_length=2000)]
 SessionId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
@@ -24,11 +25,11 @@ class Control(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     """Base of the messages outside the rounds."""
 
 
-class Unsettled(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A round that a crash left open: `state` is "pending" or "decided"."""
+class OpenRound(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A round that a crash left open: `state` as in controller.keys.rounds."""
 
     round: Count
-    state: Annotated[str, Meta(pattern="^(pending|decided)$")]
+    state: Annotated[str, Meta(pattern="^(open|pending|committed)$")]
 
 
 class Hello(Control, frozen=True, tag=1):
@@ -44,7 +45,7 @@ class Hello(Control, frozen=True, tag=1):
     parameters: Annotated[bytes, Meta(max_length=16384)]
     epoch: Count
     last_round: Count
-    unsettled: Annotated[list[Unsettled], Meta(max_length=16)]
+    unsettled: Annotated[list[OpenRound], Meta(max_length=16)]
     ready_rounds: Annotated[list[Count], Meta(max_length=16)]  # the newest rounds that are settled as keys
     offsets: Annotated[dict[str, Count], Meta(max_length=16)]  # region/direction -> next pad offset, bytes
     nonce: Annotated[bytes, Meta(min_length=16, max_length=16)]

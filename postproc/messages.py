@@ -39,7 +39,7 @@ class RoundOpen(Message, frozen=True, tag=1):
     min_single_photon_key: Count
     max_phase_error: Annotated[float, Meta(ge=0, le=0.5)]
     expected_qber_z: Annotated[float, Meta(ge=0.0001, le=0.2)]
-    refill_bits: Count  # of the secret key, the first bits go to the authentication pools
+    refill: Annotated[bytes, Meta(max_length=4096)]  # how the front of the key is cut into the authentication pools
     prelude_sha256: Annotated[bytes, Meta(min_length=32, max_length=32)]  # over the calibration and sync messages since the last round
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -73,6 +74,14 @@ class CalibrationResult(msgspec.Struct, frozen=True, kw_only=True):
     def is_valid(self, now_unix_s: float) -> bool:
         """Passed, and neither expired nor from the future."""
         return self.verdict is Verdict.PASS and 0 <= self.age_s(now_unix_s) <= self.validity_s
+
+
+def document(result: CalibrationResult) -> dict[str, Any]:
+    """For the run file: everything, and what follows from it in words."""
+    summary = "; ".join(f"{check.name} {check.value:.4g} {check.unit}".strip() for check in result.checks[:4])
+    derived = {"id": result.identifier, "verdict": result.verdict.value.upper(), "summary": summary}
+    plain: dict[str, Any] = msgspec.to_builtins(result)
+    return plain | derived
 
 
 class CalibrationStore:

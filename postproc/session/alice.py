@@ -16,7 +16,6 @@ from postproc.messages import (
     Disclosure,
     ErrorCounts,
     FrameReport,
-    Reveal,
     RoundOpen,
     Syndromes,
     Tag,
@@ -33,15 +32,15 @@ from postproc.session.actions import (
     LookUp,
     MakeReady,
     Settled,
-    StorePending,
     Stored,
+    StorePending,
     SymbolsRead,
     TagChecked,
     TagKind,
 )
 from postproc.session.jobs import AmplifyJob, ExtraSyndromeJob, HashJob, SyndromeJob
 from postproc.session.leakage import LeakageLedger
-from postproc.session.round import ALICE, Round, State, Table
+from postproc.session.round import ALICE, Round, State, Table, frame_slice
 
 RandomBytes = Callable[[int], bytes]
 
@@ -58,7 +57,7 @@ class AliceRound(Round):
         self.detections = 0
         self._symbols: list[np.ndarray] = []
         self._look_ups_open = 0
-        self._bases = b""
+        self._bases: np.ndarray | None = None
         self._is_early_tag_valid = False
         self._sifted: Sifted | None = None
         self._code: reconciliation.CodePlan | None = None
@@ -98,7 +97,7 @@ class AliceRound(Round):
     def _on_bases(self, message: Bases) -> list[Action]:
         if message.count != self.detections:
             raise ProtocolViolation(f"{message.count} bases for {self.detections} detections")
-        self._bases = message.bases_packed
+        self._bases = sifting.read_bases(message, self.detections)
         self.state = State.EARLY_TAG
         return []
 
@@ -116,17 +115,9 @@ class AliceRound(Round):
         if not self._is_early_tag_valid or self._look_ups_open:
             return []
         symbols = np.concatenate(self._symbols) if self._symbols else np.empty(0, np.uint8)
-        sent = sifting.split_symbols(symbols)
-        bob_bases = bits.unpack(self._bases, self.detections)
-        self._sifted = sifting.sift_alice(sent, bob_bases)
+        self._sifted = sifting.sift_alice(symbols, self._require(self._bases))
         self._symbols = []
-        reveal = self._say(
-            Reveal(
-                bases_packed=bits.pack(sent.basis),
-                intensities_packed=bits.pack(sent.intensity),
-                test_bits_packed=bits.pack(self._sifted.test_bits),
-            )
-        )
+        reveal = self._say(sifting.make_reveal(symbols, self._sifted))
         if self.sifted_bits < max(self.plan.secret_length_bits, 1):
             return [
                 reveal,
@@ -176,7 +167,7 @@ class AliceRound(Round):
         return [Compute(ExtraSyndromeJob(code, stronger, sifted.key_bits, self._pending_frames))]
 
     def _disclose(self, code: reconciliation.CodePlan, sifted: Sifted) -> list[Action]:
-        pieces = [reconciliation.key_slice(code, sifted.key_bits.size, frame) for frame in self._pending_frames]
+        pieces = [frame_slice(code, sifted.key_bits.size, frame) for frame in self._pending_frames]
         for frame, piece in zip(self._pending_frames, pieces, strict=True):
             self._require(self.ledger).charge_disclosure(frame, piece.stop - piece.start)
         disclosure = Disclosure(
@@ -206,7 +197,7 @@ class AliceRound(Round):
             return self.abort(verdict.reason)
         secret_bits = self.plan.secret_length_bits
         seed_bits = amplification.seed_bits_needed(sifted.key_bits.size, secret_bits)
-        seed = bits.mask_spare(self._random_bytes((seed_bits + 7) // 8), seed_bits)
+        seed = _without_spare_bits(self._random_bytes((seed_bits + 7) // 8), seed_bits)
         self.state = State.BOB_TAG
         return [
             self._say(AmplificationSeed(seed_packed=seed)),
@@ -286,3 +277,8 @@ class AliceRound(Round):
         (State.ACKNOWLEDGE, TagChecked): _on_acknowledge_checked,
         (State.ACKNOWLEDGE, Settled): _on_settled,
     }
+
+
+def _without_spare_bits(data: bytes, n_bits: int) -> bytes:
+    """The packed form of `n_bits` bits has zeros behind the last one."""
+    return bits.pack(np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[:n_bits])

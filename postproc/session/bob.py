@@ -11,7 +11,6 @@ from postproc import amplification, bits, estimation, reconciliation, sifting, s
 from postproc.errors import ProtocolViolation
 from postproc.messages import (
     AmplificationSeed,
-    Bases,
     DetectionChunk,
     Disclosure,
     ErrorCounts,
@@ -22,7 +21,7 @@ from postproc.messages import (
     Tag,
     Verification,
 )
-from postproc.records import BitArray, Detections, LinkParameters
+from postproc.records import BitArray, Detections, LinkParameters, Sifted
 from postproc.session.acceptance import judge
 from postproc.session.actions import (
     Action,
@@ -31,14 +30,14 @@ from postproc.session.actions import (
     Computed,
     MakeReady,
     Settled,
-    StorePending,
     Stored,
+    StorePending,
     TagChecked,
     TagKind,
 )
 from postproc.session.jobs import AmplifyJob, DecodeJob, HashJob
 from postproc.session.leakage import LeakageLedger
-from postproc.session.round import BOB, Round, State, Table
+from postproc.session.round import BOB, Round, State, Table, frame_slice
 
 CHUNK_DETECTIONS = 1 << 18
 
@@ -52,7 +51,7 @@ class BobRound(Round):
         super().__init__(opened, parameters, State.WAITING)
         self._record(1 - self.role, opened, payload)
         self._detections: Detections | None = None
-        self._sifted: sifting.Sifted | None = None
+        self._sifted: Sifted | None = None
         self._corrected: BitArray | None = None
         self._reference: sifting.AliceReveal | None = None
         self._code: reconciliation.CodePlan | None = None
@@ -72,6 +71,16 @@ class BobRound(Round):
         """Detections of the block; 0 before it is frozen."""
         return self._detections.slot.size if self._detections else 0
 
+    @property
+    def double_clicks(self) -> int:
+        """Slots in which both bits of a basis clicked."""
+        return self._detections.double_clicks if self._detections else 0
+
+    @property
+    def cross_basis_clicks(self) -> int:
+        """Slots in which both bases clicked."""
+        return self._detections.cross_basis_clicks if self._detections else 0
+
     # ---- slots and bases
 
     def _on_block(self, event: BlockDetected) -> list[Action]:
@@ -87,7 +96,7 @@ class BobRound(Round):
             deltas = slot_coding.encode_deltas(slots, previous)
             actions.append(self._say(DetectionChunk(sequence=sequence, count=slots.size, deltas=deltas)))
             previous = int(slots[-1])
-        actions.append(self._say(Bases(count=detections.basis.size, bases_packed=bits.pack(detections.basis))))
+        actions.append(self._say(sifting.make_bases(detections)))
         self.state = State.REVEAL
         return [*actions, self._sign(TagKind.EARLY)]
 
@@ -111,13 +120,10 @@ class BobRound(Round):
         if message.attempt != self._attempt:
             raise ProtocolViolation(f"syndromes of attempt {message.attempt}, attempt {self._attempt} is due")
         code = reconciliation.CodePlan.parse(message.code)
-        if self._code is None:
-            expected, frames = reconciliation.choose_code(self.sifted_bits, self.plan.expected_qber_z), None
-        else:
-            expected, frames = reconciliation.strengthen(self._code), self._open_frames
+        expected = self._code_due()
         if code != expected:
             raise ProtocolViolation(f"code {message.code} where {expected.name if expected else 'none'} was due")
-        due = tuple(range(code.frames)) if frames is None else frames
+        due = tuple(range(code.frames)) if self._code is None else self._open_frames
         if tuple(message.frames) != due or len(message.syndromes) != len(due):
             raise ProtocolViolation(f"syndromes for frames {message.frames[:8]} where {due[:8]} were due")
         self._take_syndromes(code, due, message.syndromes)
@@ -138,23 +144,24 @@ class BobRound(Round):
             for frame in due
         ]
 
+    def _code_due(self) -> reconciliation.CodePlan | None:
+        """First the code for the expected error ratio, then ever stronger ones; None when there is no stronger one."""
+        if self._code is None:
+            return reconciliation.choose_code(self.sifted_bits, self.plan.expected_qber_z)
+        return reconciliation.strengthen(self._code)
+
     def _take_syndromes(self, code: reconciliation.CodePlan, due: tuple[int, ...], syndromes: list[bytes]) -> None:
         if self.ledger is None:
             self.ledger = LeakageLedger(code.frames)
         already = self._code.syndrome_bits if self._code else 0
         for frame, syndrome in zip(due, syndromes, strict=True):
             self.ledger.charge_syndrome(frame, code.syndrome_bits - already)
-            if self._code is None:
-                self._syndromes[frame] = reconciliation.checked_syndrome(code, syndrome)
-            else:
-                self._syndromes[frame] = reconciliation.join_syndromes(
-                    self._code, code, self._syndromes[frame], syndrome
-                )
+            self._syndromes[frame] = self._syndromes.get(frame, b"") + syndrome
 
     def _on_decoded(self, job: DecodeJob, result: reconciliation.DecodeResult) -> list[Action]:
         code, corrected = self._require(self._code), self._require(self._corrected)
         if result.is_success:
-            piece = reconciliation.key_slice(code, self.sifted_bits, job.frame)
+            piece = frame_slice(code, self.sifted_bits, job.frame)
             corrected[piece] = result.bits[: piece.stop - piece.start]
         self._decoded[job.frame] = result.is_success
         if len(self._decoded) < len(self._open_frames):
@@ -173,7 +180,7 @@ class BobRound(Round):
         if len(message.bits_packed) != len(message.frames):
             raise ProtocolViolation(f"{len(message.bits_packed)} pieces for {len(message.frames)} frames")
         for frame, packed in zip(message.frames, message.bits_packed, strict=True):
-            piece = reconciliation.key_slice(code, self.sifted_bits, frame)
+            piece = frame_slice(code, self.sifted_bits, frame)
             corrected[piece] = bits.unpack(packed, piece.stop - piece.start)
             self._require(self.ledger).charge_disclosure(frame, piece.stop - piece.start)
         self._open_frames = ()
@@ -190,8 +197,8 @@ class BobRound(Round):
     def _on_hashed(self, value: bytes) -> list[Action]:
         if not hmac.compare_digest(value, self._value):
             return self.abort("verification failed: the reconciled keys differ")
-        sifted, corrected, reference = (self._require(x) for x in (self._sifted, self._corrected, self._reference))
-        ledger = self._require(self.ledger)
+        sifted, corrected = self._require(self._sifted), self._require(self._corrected)
+        reference, ledger = self._require(self._reference), self._require(self.ledger)
         ledger.charge_verification(8 * len(value))
         self.counts = estimation.count_errors(sifted, corrected, reference.test_bits)
         ledger.charge_error_counts(self.counts.n_key)

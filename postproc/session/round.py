@@ -20,11 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from postproc import messages
 from postproc.errors import ProtocolViolation
 from postproc.messages import Abort, Message, RoundOpen, Tag
+from postproc.reconciliation import CodePlan
 from postproc.records import BlockCounts, BlockPlan, FiniteKeyResult, LinkParameters
 from postproc.session.actions import Action, CheckTag, Entry, Event, Finish, Send, SignTag, TagKind
 from postproc.session.leakage import LeakageLedger
@@ -67,11 +68,16 @@ def plan_of(opened: RoundOpen) -> BlockPlan:
     )
 
 
+def frame_slice(plan: CodePlan, key_bits: int, frame: int) -> slice:
+    """Where a frame's bits stand in a key of `key_bits` bits; the last frame's padding is not part of it."""
+    return slice(frame * plan.frame_bits, min((frame + 1) * plan.frame_bits, key_bits))
+
+
 class Round:
     """Common state. Subclasses define `table`, `role` and the handlers."""
 
-    role: int
-    table: Table
+    role: ClassVar[int]
+    table: ClassVar[Table]
 
     def __init__(self, opened: RoundOpen, parameters: LinkParameters, first_state: State) -> None:
         self.opened = opened
@@ -88,7 +94,9 @@ class Round:
     # ---- in
 
     def receive(self, payload: bytes) -> list[Action]:
-        """A message of the peer. Raises ProtocolViolation; the caller then ends the round with `abort`."""
+        """A message of the peer. Raises ProtocolViolation; the caller then ends the round with `abort`. After the end: void."""
+        if self.state is State.DONE:
+            return []
         message = messages.decode(payload)
         if isinstance(message, Abort):
             return self._aborted_by_peer(message)
@@ -122,7 +130,7 @@ class Round:
     @property
     def is_binding(self) -> bool:
         """True from the moment at which only Alice's durable decision can settle the round."""
-        return self.state in (State.DECIDING, State.ACKNOWLEDGE, State.CONFIRM)
+        return self.state in (State.DECIDING, State.ACKNOWLEDGE, State.STORING, State.CONFIRM)
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -166,6 +174,6 @@ class Round:
         return [Finish(has_key=not reason, reason=reason)]
 
     def _aborted_by_peer(self, message: Abort) -> list[Action]:
-        if self.is_binding or self.state is State.DONE:
+        if self.is_binding:
             return []
         return self._finish(State.DONE, reason=f"peer: {message.reason}")

@@ -1,0 +1,301 @@
+"""Alice and Bob back to back, without a socket: whole rounds, aborts, hostile messages, failed frames."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import random
+from collections import deque
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from postproc import messages
+from postproc.errors import ProtocolViolation
+from postproc.messages import RoundOpen
+from postproc.records import BitArray, Detections, LinkParameters
+from postproc.session import actions as act
+from postproc.session.alice import AliceRound
+from postproc.session.bob import BobRound
+from postproc.session.round import Round, State
+from postproc.session.leakage import LeakageLedger
+
+SLOTS = 30_000_000
+DETECTIONS = 700_000
+PARAMETERS = LinkParameters(
+    link_id="test", protocol="bb84-one-decoy-timebin", slot_rate_hz=625e6, mean_photon_numbers=(0.5, 0.15),
+    intensity_probabilities=(0.7, 0.3), key_basis_probability=0.7, block_slots=SLOTS, sync_string_slots=1024,
+    eps_sec=1e-10, eps_cor=1e-12, proof="wiesemann2026/1", qber_z_limit=0.05, qber_x_limit=0.06,
+    common_dead_time_ps=20_000,
+)  # fmt: skip
+OPEN = RoundOpen(
+    epoch=0, round=7, session_id="0123456789abcdef", first_slot=1000, slots=SLOTS, pads_a_to_b=0, pads_b_to_a=0,
+    secret_length_bits=900, leakage_budget_bits=80_000, min_single_photon_key=10_000, max_phase_error=0.3,
+    expected_qber_z=0.02, refill=b"", prelude_sha256=bytes(32),
+)  # fmt: skip
+
+
+class Link:
+    """Runs both rounds: carries messages, does what the actions ask for, tags with SHA-256 in place of pads."""
+
+    def __init__(self, seed: int, qber: float, *, opened: RoundOpen = OPEN) -> None:
+        print(f"seed {seed}")
+        self.rng = np.random.default_rng(seed)
+        self.symbols, block = exchange(self.rng, qber)
+        self.alice = AliceRound(opened, PARAMETERS, self.rng.bytes)
+        self.bob = BobRound(messages.encode(opened), opened, PARAMETERS)
+        self.block = block
+        self.looked_up = 0
+        self.log: list[tuple[str, object]] = []
+        self.secrets: dict[str, BitArray] = {}
+        self.durable: dict[str, list[str]] = {"alice": [], "bob": []}
+        self.finish: dict[str, act.Finish] = {}
+        self.queue: deque[tuple[Round, object]] = deque()
+
+    def run(self) -> None:
+        """Until nothing moves any more."""
+        self.perform(self.alice, [a for a in self.alice.start() if not isinstance(a, act.Send)])
+        self.perform(self.bob, self.bob.handle(act.BlockDetected(self.block)))
+        while self.queue:
+            who, what = self.queue.popleft()
+            self.perform(who, who.receive(what) if isinstance(what, bytes) else who.handle(what))  # type: ignore[arg-type]
+
+    def perform(self, who: Round, actions: list[act.Action]) -> None:
+        name = "alice" if who is self.alice else "bob"
+        other = self.bob if who is self.alice else self.alice
+        for action in actions:
+            self.log.append((name, action))
+            match action:
+                case act.Send():
+                    self.queue.append((other, action.payload))
+                case act.SignTag():
+                    tag = messages.Tag(kind=action.kind.value, pad_offset=0, tag=digest(action.kind, action.entries))
+                    self.queue.append((other, messages.encode(tag)))
+                case act.CheckTag():
+                    is_valid = action.tag == digest(action.kind, action.entries)
+                    self.queue.append((who, act.TagChecked(action.kind, is_valid)))
+                case act.LookUp():
+                    taken = self.symbols[self.looked_up : self.looked_up + action.slots.size]
+                    self.looked_up += action.slots.size
+                    self.queue.append((who, act.SymbolsRead(taken)))
+                case act.Compute():
+                    self.queue.append((who, act.Computed(action.job, action.job.run())))
+                case act.StorePending():
+                    self.secrets[name] = action.secret
+                    self.durable[name].append("pending")
+                    self.queue.append((who, act.Stored()))
+                case act.Decide():
+                    self.durable[name].append("decided")
+                    self.queue.append((who, act.Decided()))
+                case act.MakeReady():
+                    self.durable[name].append("ready")
+                    self.queue.append((who, act.Settled()))
+                case act.Finish():
+                    self.finish[name] = action
+
+
+def digest(kind: act.TagKind, entries: tuple[act.Entry, ...]) -> bytes:
+    state = hashlib.sha256(kind.value.encode())
+    for entry in entries:
+        state.update(repr((entry.phase, entry.sender, entry.sequence, entry.type_code)).encode() + entry.payload)
+    return state.digest()[:16]
+
+
+def exchange(rng: np.random.Generator, qber: float) -> tuple[NDArray[np.uint8], Detections]:
+    """Alice's symbols and Bob's detections of random slots, with an error ratio in both bases."""
+    slot = 1000 + np.unique(rng.integers(0, SLOTS, 2 * DETECTIONS))[:DETECTIONS]
+    basis = (rng.random(DETECTIONS) > 0.7).astype(np.uint8)
+    bit = rng.integers(0, 2, DETECTIONS, dtype=np.uint8)
+    intensity = (rng.random(DETECTIONS) > 0.89).astype(np.uint8)
+    symbols = (2 * basis + bit + 16 * intensity).astype(np.uint8)
+    bob_basis = (rng.random(DETECTIONS) > 0.7).astype(np.uint8)
+    flips = (rng.random(DETECTIONS) < qber).astype(np.uint8)
+    bob_bit = np.where(bob_basis == basis, bit ^ flips, rng.integers(0, 2, DETECTIONS)).astype(np.uint8)
+    return symbols, Detections(1000, SLOTS, slot.astype(np.int64), bob_basis, bob_bit)
+
+
+def test_a_round_ends_in_the_same_key_on_both_sides() -> None:
+    link = Link(seed=1, qber=0.02)
+    link.run()
+    assert link.finish["alice"].has_key
+    assert link.finish["bob"].has_key
+    np.testing.assert_array_equal(link.secrets["alice"], link.secrets["bob"])
+    assert link.secrets["alice"].size == OPEN.secret_length_bits
+    assert 0.45 < link.secrets["alice"].mean() < 0.55
+    assert link.alice.counts == link.bob.counts
+    assert link.alice.result == link.bob.result
+
+
+def test_the_steps_are_durable_in_the_order_of_the_protocol() -> None:
+    link = Link(seed=2, qber=0.02)
+    link.run()
+    steps = [(who, type(action).__name__, getattr(action, "kind", None)) for who, action in link.log]
+    order = [
+        steps.index(("bob", "StorePending", None)),
+        steps.index(("bob", "SignTag", act.TagKind.BOB)),
+        steps.index(("alice", "Decide", None)),
+        steps.index(("alice", "SignTag", act.TagKind.ALICE)),
+        steps.index(("bob", "MakeReady", None)),
+        steps.index(("bob", "SignTag", act.TagKind.ACKNOWLEDGE)),
+        steps.index(("alice", "MakeReady", None)),
+    ]
+    assert order == sorted(order)
+
+
+def test_alice_reveals_nothing_before_the_early_tag() -> None:
+    link = Link(seed=3, qber=0.02)
+    link.run()
+    kinds = [(who, action) for who, action in link.log]
+    checked = next(i for i, (who, a) in enumerate(kinds) if isinstance(a, act.CheckTag) and a.kind == act.TagKind.EARLY)
+    said = [
+        i for i, (who, a) in enumerate(kinds)
+        if who == "alice" and isinstance(a, act.Send) and not isinstance(a.message, messages.RoundOpen)
+    ]  # fmt: skip
+    assert min(said) > checked
+
+
+def test_both_sides_count_the_same_leakage_and_it_is_what_was_sent() -> None:
+    link = Link(seed=4, qber=0.02)
+    link.run()
+    alice, bob = link.alice.ledger, link.bob.ledger
+    assert isinstance(alice, LeakageLedger)
+    assert isinstance(bob, LeakageLedger)
+    assert alice.entries() == bob.entries()
+    sent = [a.message for who, a in link.log if who == "alice" and isinstance(a, act.Send)]
+    from postproc.reconciliation import CodePlan
+
+    tapped = 0
+    for message in sent:
+        if isinstance(message, messages.Syndromes):
+            plan = CodePlan.parse(message.code)
+            rows = sum(len(piece) for piece in message.syndromes) // ((plan.circulant + 7) // 8)
+            tapped += rows * plan.circulant
+    assert alice.forward_bits == tapped
+
+
+@pytest.mark.parametrize(("qber", "words"), [(0.12, "QBER X"), (0.055, "QBER Z")])
+def test_too_many_errors_end_without_a_key(qber: float, words: str) -> None:
+    link = Link(seed=5, qber=qber)
+    link.run()
+    assert not link.finish["alice"].has_key
+    assert not link.finish["bob"].has_key
+    assert words in link.finish["bob"].reason
+    assert not link.secrets
+
+
+def test_failed_frames_are_helped_and_charged() -> None:
+    opened = messages.RoundOpen(**{f: getattr(OPEN, f) for f in OPEN.__struct_fields__} | {"expected_qber_z": 0.012})
+    link = Link(seed=6, qber=0.02, opened=opened)
+    link.run()
+    attempts = [a.message for who, a in link.log if who == "bob" and isinstance(a, act.Send)]
+    reports = [m for m in attempts if isinstance(m, messages.FrameReport)]
+    assert len(reports) > 1
+    assert link.finish["alice"].has_key
+    np.testing.assert_array_equal(link.secrets["alice"], link.secrets["bob"])
+    ledger = link.alice.ledger
+    assert ledger is not None
+    success = next(entry.bits for entry in ledger.entries() if entry.what == "frame success bits")
+    assert success == len(reports)
+
+
+def test_a_frame_that_fails_finally_is_disclosed_and_stays_in_the_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from postproc import reconciliation
+    from postproc.session import jobs
+
+    real = jobs.reconciliation.decode
+
+    def refuse(plan: reconciliation.CodePlan, noisy: BitArray, syndrome: bytes, qber: float) -> reconciliation.DecodeResult:
+        return dataclasses.replace(real(plan, noisy, syndrome, qber, 1), is_success=False)
+
+    monkeypatch.setattr(jobs.reconciliation, "decode", refuse)
+    opened = messages.RoundOpen(
+        **{f: getattr(OPEN, f) for f in OPEN.__struct_fields__} | {"leakage_budget_bits": 10**6, "secret_length_bits": 10}
+    )
+    link = Link(seed=7, qber=0.02, opened=opened)
+    link.run()
+    ledger = link.alice.ledger
+    assert ledger is not None
+    disclosed = next(entry.bits for entry in ledger.entries() if entry.what == "frames disclosed in full")
+    assert disclosed == link.alice.sifted_bits == sum(link.alice.counts.n_key if link.alice.counts else ())
+    assert all(entry.what != "syndromes" for entry in ledger.entries())
+    np.testing.assert_array_equal(link.secrets["alice"], link.secrets["bob"])
+
+
+def test_a_changed_message_never_leads_to_a_key() -> None:
+    """Every message of a good round, one bit flipped: no side ends with a key that the other has not."""
+    seed = 8
+    rng = random.Random(seed)
+    reference = Link(seed=seed, qber=0.02)
+    reference.run()
+    count = sum(isinstance(action, act.Send | act.SignTag) for _, action in reference.log)
+    for target in range(count):
+        link = Link(seed=seed, qber=0.02)
+        seen = 0
+        original = link.queue.append
+
+        def tamper(item: tuple[Round, object], link: Link = link) -> None:
+            nonlocal seen
+            who, what = item
+            if isinstance(what, bytes):
+                if seen == target:
+                    broken = bytearray(what)
+                    broken[rng.randrange(len(broken))] ^= 1 << rng.randrange(8)
+                    what = bytes(broken)
+                seen += 1
+            original((who, what))
+
+        link.queue = _Tampered(tamper, link.queue)
+        try:
+            link.run()
+        except ProtocolViolation:
+            pass
+        link.queue.clear()
+        both = "ready" in link.durable["alice"], "ready" in link.durable["bob"]
+        decided = "decided" in link.durable["alice"]
+        if any(both):
+            assert decided, f"message {target}: ready without Alice's decision"
+            np.testing.assert_array_equal(link.secrets["alice"], link.secrets["bob"])
+
+
+class _Tampered(deque[tuple[Round, object]]):
+    def __init__(self, append: object, items: deque[tuple[Round, object]]) -> None:
+        super().__init__(items)
+        self._append = append
+
+    def append(self, item: tuple[Round, object]) -> None:
+        if callable(self._append) and not getattr(self, "_inside", False):
+            self._inside = True
+            try:
+                self._append_through(item)
+            finally:
+                self._inside = False
+
+    def _append_through(self, item: tuple[Round, object]) -> None:
+        self._append(item)  # type: ignore[operator]
+
+
+def test_messages_out_of_order_are_refused() -> None:
+    link = Link(seed=9, qber=0.02)
+    with pytest.raises(ProtocolViolation, match="not allowed"):
+        link.alice.receive(messages.encode(messages.ErrorCounts(m_key=[0, 0], m_test=[0, 0])))
+    with pytest.raises(ProtocolViolation):
+        link.bob.receive(messages.encode(messages.AmplificationSeed(seed_packed=b"")))
+
+
+def test_a_bad_early_tag_ends_the_round_before_anything_is_revealed() -> None:
+    link = Link(seed=10, qber=0.02)
+    link.perform(link.alice, [a for a in link.alice.start() if not isinstance(a, act.Send)])
+    for action in link.bob.handle(act.BlockDetected(link.block)):
+        if isinstance(action, act.Send):
+            link.perform(link.alice, link.alice.receive(action.payload))
+    while link.queue:
+        who, what = link.queue.popleft()
+        link.perform(who, who.handle(what))  # type: ignore[arg-type]
+    forged = messages.Tag(kind="early", pad_offset=0, tag=bytes(16))
+    link.perform(link.alice, link.alice.receive(messages.encode(forged)))
+    who, what = link.queue.popleft()
+    link.perform(who, who.handle(what))  # type: ignore[arg-type]
+    assert link.alice.state is State.DONE
+    assert "authentication" in link.finish["alice"].reason
+    assert not any(isinstance(a, act.Send) and isinstance(a.message, messages.Reveal) for _, a in link.log)
