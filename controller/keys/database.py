@@ -120,6 +120,7 @@ class Database:
             raise StoreMissing(f"{path} does not exist", remedy="import a pre-shared key: qkd keys import")
         self._mirror = Mirror(path.with_name(path.name + ".mirror"), create=create)
         self._lock = threading.RLock()
+        self._is_closed = False
         # hide_parameters: an error message must not carry what was being stored.
         self._engine = sa.create_engine(
             f"sqlite:///{path}", poolclass=StaticPool, connect_args={"check_same_thread": False}, hide_parameters=True
@@ -171,9 +172,12 @@ class Database:
             raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
     def close(self) -> None:
-        """Close the database and release the lock."""
+        """Close the database and release the lock; a second time changes nothing."""
         with self._lock:
+            if self._is_closed:
+                return
             self.checkpoint()
+            self._is_closed = True
             self._engine.dispose()
             self._mirror.close()
 
@@ -187,6 +191,8 @@ class Database:
 
     @contextmanager
     def _storage_errors(self) -> Iterator[None]:
+        if self._is_closed:
+            raise StorageFailure(f"{self.path} is closed")
         try:
             yield
         except sa.exc.DBAPIError as error:

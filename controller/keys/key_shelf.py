@@ -203,6 +203,8 @@ class KeyShelf:
                 raise NoticeRefused("delivery notice: a key is unknown here or not the peer's to give")
             fresh = [row for row in known if not self._is_repeated(connection, row, master_sae, slave_saes, size_bits)]
             runs = [self._notified_run(connection, row, length) for row in fresh]
+            if len({raw_id for run in runs for raw_id in run}) != length * len(runs):
+                raise NoticeRefused("delivery notice: two keys share bits")
             self._promise(connection, runs, "entitled", master_sae, slave_saes, size_bits)
 
     def deliver_slave(self, key_ids: Sequence[str], sae: str, master_sae: str) -> tuple[DeliveredKey, ...]:
