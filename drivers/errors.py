@@ -64,7 +64,11 @@ class InterlockOpen(InstrumentError):
 
 
 class TagsLost(InstrumentError):
-    """A time tagger lost events."""
+    """A time tagger lost events. Before `time_ps` its tags are whole; nothing after it is to be used for a key."""
+
+    def __init__(self, message: str, *, time_ps: int = 0, instrument: str = "", remedy: str = "") -> None:
+        self.time_ps = time_ps
+        super().__init__(message, instrument=instrument, remedy=remedy)
 
 
 class DamagedFile(InstrumentError):
