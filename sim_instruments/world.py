@@ -175,7 +175,6 @@ class World:
             self._session_key = np.uint64(int.from_bytes(digest, "little"))
             self._session_origin_ps = self.now_ps + round(self.bench.clock.session_delay_ps)
             self._session_end_ps = None
-            self._truth.sums.clear()
             self._renew_emission()
             return self._session_origin_ps
 
@@ -253,8 +252,8 @@ class World:
             return self._expectation(gates, common_dead_time_ps, self._probabilities())
 
     def expectation_average(self) -> dict[str, float]:
-        """Average of `expectation` over the light of the session since its start, or since `register_gates` if later,
-        weighted by sifted detections. Drifts included."""
+        """Average of `expectation` over the light of sessions without a pattern since `register_gates`, weighted by sifted
+        detections: qber_z, qber_x and the expected numbers behind them. Drifts, faults and attacks included."""
         with self.lock:
             return self._truth.result()
 
@@ -312,7 +311,7 @@ class World:
         optics_now = self._optics()
         tags = self._stream.block(stop_ps - self.now_ps, arrivals, self._light(), optics_now.dark_hz, self.now_ps)
         for emission, first, last in arrivals:
-            if emission.session and self._truth.gates:
+            if emission.session and not emission.law.pattern.size and self._truth.gates:
                 self._truth.add(self._registered_truth(emission), (last - first) * self.bench.source.slot_ps * 1e-12)
         self.now_ps = stop_ps
         if stop_ps == self._next_drift_ps:
