@@ -33,6 +33,6 @@ class BenchClient:
                     answer = json.loads(lines.readline(MAX_ANSWER_BYTES))
         except (OSError, ValueError) as error:
             raise PeerFailure(f"{self._path}: the bench does not answer ({error})", remedy="qkd sim start") from error
-        if not isinstance(answer, dict) or "error" in answer:
+        if not isinstance(answer, dict) or answer.get("ok") is not True:
             raise PeerFailure(f"{self._path}: the bench refuses {request.get('do')!r}: {answer}")
         return answer

@@ -1,4 +1,4 @@
-"""The demonstration: a whole link on one machine. Bench and two nodes are three processes; the keys end at two consumers.
+"""The demonstration: a whole link on one machine. Bench and two nodes are processes; the keys end at two consumers.
 
     workspace, keys, certificates -> plan -> bench -> nodes -> (live progress) -> consumers -> truth -> stop -> report
 
@@ -7,6 +7,7 @@ The demo plays the operators and the consumers. It knows both nodes' files, so n
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import sys
@@ -33,6 +34,7 @@ POLL_S = 0.25
 BENCH_START_S = 60.0
 ATTACKED_BLOCKS = 2  # that must abort before the demo calls the attack detected
 KEYS_COMPARED = 16
+TARGET_MARGIN = 1.1  # the nodes count amplified bits; some of them refill the authentication pools
 FILES = ("alice.toml", "bob.toml", "bench.toml")
 MESSAGE = b"One million secret bits, and this line is the first to use some."
 
@@ -110,7 +112,7 @@ class Demo:
         return self._nodes
 
     def run(self) -> DemoResult:
-        """Start, watch, deliver, stop. Raises QkdError; whatever happens, all processes are stopped before it returns."""
+        """Start, watch, deliver, stop. Raises QkdError; whatever happens, all processes are stopped before."""
         with StopRequest() as stop, Supervisor() as family:
             self._stop = stop
             self._start_bench(family)
@@ -158,11 +160,10 @@ class Demo:
 
     def _start_node(self, family: Supervisor, name: str) -> Child:
         workspace = self._options.workspace
-        words = [
-            sys.executable, "-P", "-m", "controller.cli", "run", "--config", f"configs/{name}.toml", "--workspace", ".",
-            "--target-secret-bits", str(self._options.secret_bits), "--port-offset", str(self._options.port_offset),
-            "--stop-with-parent", "--quiet",
-        ]  # fmt: skip
+        target_bits = math.ceil(self._options.secret_bits * TARGET_MARGIN)
+        words = [sys.executable, "-P", "-m", "controller.cli", "run", "--config", f"configs/{name}.toml"]
+        words += ["--workspace", ".", "--port-offset", str(self._options.port_offset), "--stop-with-parent", "--quiet"]
+        words += ["--target-secret-bits", str(target_bits)]
         return family.start(f"node {name}", words, log=workspace / f"logs/{name}.log", cwd=workspace)
 
     def _until_target(self, family: Supervisor) -> dict[str, NodeStatus]:
@@ -181,7 +182,9 @@ class Demo:
             self._observe(self._stage, list(statuses.values()))
             if self._options.attack:
                 return is_attacked and _aborted(statuses) >= ATTACKED_BLOCKS
-            return len(statuses) == 2 and all(s.secret_bits >= self._options.secret_bits for s in statuses.values())
+            return len(statuses) == 2 and all(
+                s.key_bits_in_store >= self._options.secret_bits for s in statuses.values()
+            )
 
         self._wait(family, is_over, self._options.deadline_s, "the link did not reach its target")
         return statuses
@@ -217,14 +220,16 @@ class Demo:
 
     def _register_gates(self) -> None:
         """Tell the bench which gates Bob found, so that it can average the truth for them over the run."""
-        from controller.recorder import read_run
+        from controller.calibration.receiver import GATES, receiver_calibration
+        from controller.calibration.result import CalibrationStore
 
         bob = self._nodes["bob"]
-        files = sorted((bob.state_dir(self._options.workspace) / "runs").glob("*.h5"))
-        gates = gates_of(read_run(files[-1]).calibrations) if files else []
-        if gates:
-            self._bench({"do": "register_gates", "gates": gates, "common_dead_time_ps": bob.link.common_dead_time_ps})
-            self._has_gates = True
+        result = CalibrationStore(bob.state_dir(self._options.workspace) / "calibrations").latest(GATES)
+        if result is None:
+            return
+        gates = [[g.channel, g.start_ps, g.width_ps, int(g.basis), g.bit] for g in receiver_calibration(result).gates]
+        self._bench({"do": "register_gates", "gates": gates, "common_dead_time_ps": bob.link.common_dead_time_ps})
+        self._has_gates = True
 
     def _truth(self) -> dict[str, Any]:
         if not self._has_gates:
@@ -270,11 +275,6 @@ class Demo:
 def new_workspace(parent: Path) -> Path:
     """runs/demo-<UTC>, not yet made."""
     return parent / f"demo-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-
-
-def gates_of(calibrations: tuple[dict[str, Any], ...]) -> list[list[float]]:
-    """[[channel, start_ps, width_ps, basis, bit], ...] of the newest gate calibration; empty before there is one."""
-    return []
 
 
 def _is_distilling(statuses: dict[str, NodeStatus]) -> bool:

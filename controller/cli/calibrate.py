@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from controller.cli.options import Config, Json, PortOffset, Workspace, load, print_json, print_table
+from controller.cli.options import Config, Json, Workspace, load, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:
@@ -19,36 +19,35 @@ def register(app: typer.Typer) -> None:
 def calibrate(
     config: Config,
     workspace: Workspace = Path("."),
-    show: Annotated[
-        bool, typer.Option("--show", help="Only show the results in force; nothing is switched on.")
+    again: Annotated[
+        bool, typer.Option("--again", help="Set the results aside: both nodes measure anew at their next start.")
     ] = False,
-    port_offset: PortOffset = 0,
+    routine: Annotated[list[str] | None, typer.Option(help="Only this routine (repeatable).")] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure again what a run depends on, or show what is in force.
+    """Calibrations in force: what was measured, with uncertainty, limits and age; with --again, measure anew.
 
-    Alice's mean photon numbers need only Alice's instruments and are measured here. Bob's gate scan needs Alice's
-    light: it is forgotten here, and the nodes repeat it together at their next start.
+    A calibration needs both nodes (one has the light, the other the detectors), so nodes make it together: at their
+    start, and whenever a result is missing, too old, or no longer fits what they see. A running node is not disturbed.
     """
+    from controller.calibration.forget import forget
     from controller.calibration.result import CalibrationStore
 
-    node = load(config, port_offset)
-    store = CalibrationStore(node.state_dir(workspace) / "calibrations")
-    if not show:
-        from controller.running import recalibrate
-
-        recalibrate(node, workspace)
-    results = store.all()
+    node = load(config)
+    forgotten = forget(node, workspace, routine or []) if again else []
+    results = CalibrationStore(node.state_dir(workspace) / "calibrations").all()
+    shown = [result for result in results if not routine or result.routine in routine]
     now = time.time()
     if as_json:
         import msgspec
 
-        print_json(
-            {"calibrations": [msgspec.to_builtins(r) | {"id": r.identifier, "age_s": r.age_s(now)} for r in results]}
-        )
+        rows = [msgspec.to_builtins(r) | {"id": r.identifier, "age_s": r.age_s(now)} for r in shown]
+        print_json({"calibrations": rows, "set_aside": forgotten})
         return
-    rows: list[tuple[str, ...]] = [
+    table: list[tuple[str, ...]] = [
         (r.routine, r.verdict, "; ".join(map(str, r.checks)), f"{r.age_s(now):.0f} s of {r.validity_s:.0f} s")
-        for r in results
+        for r in shown
     ]
-    print_table(rows, ("routine", "verdict", "checks", "age"))
+    print_table(table, ("routine", "verdict", "checks", "age"))
+    for name in forgotten:
+        typer.echo(f"set aside: {name}")
