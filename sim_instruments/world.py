@@ -252,8 +252,8 @@ class World:
             return self._expectation(gates, common_dead_time_ps, self._probabilities())
 
     def expectation_average(self) -> dict[str, float]:
-        """Average of `expectation` over the light of sessions without a pattern since `register_gates`, weighted by sifted
-        detections: qber_z, qber_x and the expected numbers behind them. Drifts, faults and attacks included."""
+        """Average of `expectation` over the light of sessions without a pattern since `register_gates`, weighted by
+        sifted detections: qber_z, qber_x, the expected numbers behind them. Drifts, faults, attacks included."""
         with self.lock:
             return self._truth.result()
 
