@@ -24,8 +24,8 @@ _SWAP_SWEEPS = 200
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """One step of the ladder. `edge_fractions_1e5`: (column degree, share of the edges in units of 1e-5) pairs; `overheads`:
-    (columns, a, b), the f of a base matrix of so many columns being a + b * (share of rows split)."""
+    """One step of the ladder. `edge_fractions_1e5`: (column degree, share of the edges in units of 1e-5) pairs;
+    `overheads`: (columns, a, b), the f of a base matrix of so many columns being a + b * (share of rows split)."""
 
     name: str
     qber: float

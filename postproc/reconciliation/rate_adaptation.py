@@ -26,8 +26,6 @@ DEFAULT_MARGIN_SIGMAS = 3.0
 
 _MIN_CIRCULANT = 16
 _STRENGTHEN_PERCENT = 6
-_LONG_FRAME_BITS = 1_000_000
-_SHORT_FRAME_OVERHEAD = 0.02  # of f, times sqrt(long / frame_bits) - 1
 _NAME = re.compile(r"qc([0-9]{1,4})-(q[0-9]{4})-z([0-9]{1,4})-s([0-9]{1,4})-f([0-9]{1,2})", re.ASCII)
 
 
@@ -137,7 +135,7 @@ def choose_code(key_bits: int, expected_qber: float, *, margin_sigmas: float = D
     entropy = binary_entropy(min(0.5, expected_qber + margin_sigmas * math.sqrt(variance)))
     candidates = []
     for ensemble in ladder():
-        splits = _splits_needed(ensemble, columns, circulant, entropy)
+        splits = _splits_needed(ensemble, columns, entropy)
         candidates.append((base_rows(ensemble, columns) + splits, splits, ensemble.name))
     strongest = candidates[-1]
     possible = [c for c in candidates if c[1] <= max_splits(_ensemble(c[2]), columns)]
@@ -169,11 +167,10 @@ def binary_entropy(p: float) -> float:
     return 0.0 if p in (0, 1) else -p * math.log2(p) - (1 - p) * math.log2(1 - p)
 
 
-def _splits_needed(ensemble: Ensemble, columns: int, circulant: int, entropy: float) -> int:
+def _splits_needed(ensemble: Ensemble, columns: int, entropy: float) -> int:
     """Smallest number of splits with (rows + splits) / columns >= overhead * entropy; more than all rows if none is."""
     rows = base_rows(ensemble, columns)
     base, slope = next((a, b) for n, a, b in ensemble.overheads if n == columns)
-    base += _SHORT_FRAME_OVERHEAD * max(0.0, math.sqrt(_LONG_FRAME_BITS / (columns * circulant)) - 1)
     splits = 0
     while rows + splits < columns * entropy * (base + slope * splits / rows) and splits <= rows:
         splits += 1
