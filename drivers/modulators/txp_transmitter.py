@@ -108,6 +108,7 @@ class TxpTransmitter(IdnInstrument):
         self.query("*OPC?", _parse_one)
 
     def configure_slots(self, slot_rate_hz: float) -> None:
+        """Raises SettingOutOfRange unless it is one of `capabilities.slot_rates_hz`."""
         if slot_rate_hz not in self._capabilities.slot_rates_hz:
             raise self._refused(f"slot_rate_hz = {slot_rate_hz!r}", f"one of {self._capabilities.slot_rates_hz}")
         self._order(f"SLOT:RATE {slot_rate_hz:.12g}")
@@ -145,6 +146,7 @@ class TxpTransmitter(IdnInstrument):
         self._order("PATT USER")
 
     def arm_session(self, session_id: str) -> None:
+        """Start at once, slot 0 first. Raises SettingOutOfRange for another id than 16 hex digits, InterlockOpen."""
         if not re.fullmatch(r"[0-9a-fA-F]{16}", session_id):
             raise self._refused(f"session_id = {session_id!r}", "16 hexadecimal digits")
         self._order(f"SESS:ARM {session_id.lower()},IMM", timeout_s=ARM_TIMEOUT_S)
@@ -164,6 +166,7 @@ class TxpTransmitter(IdnInstrument):
         self._order("SESS:END", timeout_s=ARM_TIMEOUT_S)
 
     def discard_below(self, slot: int) -> None:
+        """Erase all symbols of slots below. Raises SettingOutOfRange if negative, CommandRejected beyond the present."""
         if slot < 0:
             raise self._refused(f"slot = {slot}", "zero or more")
         self._order(f"DISC {slot}")
