@@ -81,7 +81,6 @@ def yields(
     common_dead_time_ps: float,
 ) -> Yields:
     """Enumerate. `probabilities`: float64 [STATES, INTENSITIES] of what is sent; `fraction`: of intercepted slots."""
-    check_gates(gates)
     rates = click_rates_hz(bench, optics, probabilities, fraction)
     stray_hz = optics.dark_hz + _late_afterpulses_hz(bench, rates, common_dead_time_ps)
     before = _light_of_the_slot_before(optics, transition(fraction).T @ probabilities)
@@ -98,11 +97,23 @@ def yields(
     return Yields(outcome, live, rates)
 
 
-def check_gates(gates: Sequence[Gate]) -> None:
-    """ValueError if a gate is no gate."""
+def centred_gates(bench: BenchModel, gates: Sequence[Gate]) -> tuple[Gate, ...]:
+    """`gates` moved to sit centred on their pulses: bit 0 of Z early, all others late.
+
+    A receiver counts phases from a slot start of its own, which the twin cannot know; what its gates are worth
+    depends on their widths, and on being centred. One that is not shows as a difference from this truth. ValueError
+    for no gate.
+    """
+    centred = []
     for channel, _, width_ps, basis, bit in gates:
         if not (1 <= channel <= CHANNELS and width_ps > 0 and basis in (0, 1) and bit in (0, 1)):
-            raise ValueError(f"gate {(channel, width_ps, basis, bit)}: channel 1..4, width > 0, basis and bit 0 or 1")
+            raise ValueError(
+                f"gate of channel {channel}, width {width_ps} ps, basis {basis}, bit {bit}: "
+                f"channels are 1..{CHANNELS}, a width is positive, basis and bit are 0 or 1"
+            )
+        centre_ps = 0.0 if (basis, bit) == (0, 0) else bench.source.pulse_separation_ps
+        centred.append((channel, centre_ps - 0.5 * width_ps, width_ps, basis, bit))
+    return tuple(centred)
 
 
 def _late_afterpulses_hz(

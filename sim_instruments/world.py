@@ -24,7 +24,7 @@ from sim_instruments.physics.generation import Light
 from sim_instruments.physics.source import LOCKING_MODES, laser_power_w
 from sim_instruments.physics.symbols import SymbolLaw, limits
 from sim_instruments.tagstream import TagStream
-from sim_instruments.truth import Gate, RunningTruth, check_gates, click_rates_hz, summary, yields
+from sim_instruments.truth import Gate, RunningTruth, centred_gates, click_rates_hz, summary, yields
 
 BLOCK_PS = 10_000_000_000  # light and tags of this long are held at once
 ATTACKS = ("intercept-resend",)
@@ -239,17 +239,16 @@ class World:
 
     def register_gates(self, gates: Sequence[Gate], common_dead_time_ps: float) -> None:
         """Gates for which `expectation_average` is kept from now on; as for `expectation`."""
-        check_gates(gates)
         with self.lock:
-            self._truth = RunningTruth(tuple(gates), common_dead_time_ps)
+            self._truth = RunningTruth(centred_gates(self.bench, gates), common_dead_time_ps)
             self._truth_cache = None
 
     def expectation(self, gates: Sequence[Gate], common_dead_time_ps: float) -> dict[str, float | list[float]]:
         """Truth for the present settings: qber_z, qber_x (ratios of sifted bits), rates in Hz, mean photon numbers per
-        intensity class, ... (`truth.summary`). Gates are (channel, start_ps, width_ps, basis, bit); their start is
-        counted from the true arrival of the early pulse at that channel, delay skew removed."""
+        intensity class, ... (`truth.summary`). Gates are (channel, start_ps, width_ps, basis, bit) and count as centred
+        on their pulses, whatever frame their start is given in (`truth.centred_gates`)."""
         with self.lock:
-            return self._expectation(gates, common_dead_time_ps, self._probabilities())
+            return self._expectation(centred_gates(self.bench, gates), common_dead_time_ps, self._probabilities())
 
     def expectation_average(self) -> dict[str, float]:
         """Average of `expectation` over the light of sessions without a pattern since `register_gates`, weighted by

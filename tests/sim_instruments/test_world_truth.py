@@ -81,3 +81,14 @@ def test_average_follows_what_was_sent() -> None:
     assert average["qber_z"] == pytest.approx((quiet["qber_z"] + attacked["qber_z"]) / 2, rel=0.02)
     assert average["duration_s"] == pytest.approx(0.040 - 250e-6, rel=0.001)
     assert attacked["qber_z"] == pytest.approx(quiet["qber_z"] + 0.25 * (1 - 2 * quiet["qber_z"]), abs=0.003)
+
+
+def test_gates_count_as_centred_whatever_their_frame() -> None:
+    w = world()
+    switch_on(w)
+    w.start_session("0123456789abcdef")
+    moved = [(c, start + 5678.9, width, basis, bit) for c, start, width, basis, bit in gates()]
+    assert w.expectation(moved, DEAD_PS) == w.expectation(gates(), DEAD_PS)
+    assert w.expectation(gates(60.0), DEAD_PS)["detections_hz"] < 0.8 * w.expectation(gates(), DEAD_PS)["detections_hz"]
+    with pytest.raises(ValueError, match="channel 5"):
+        w.register_gates([(5, 0.0, 500.0, 0, 0)], DEAD_PS)
