@@ -25,6 +25,7 @@ from sim_instruments.faults import FaultKind, FaultSwitch
 from sim_instruments.world import World
 
 CHANNELS = 4
+CLOCK_SLACK_PS = 10**9  # how far simulated time may run on when no tag shows that a sub-acquisition is over
 
 
 class Sink(Protocol):
@@ -151,6 +152,8 @@ class Recorder:
         self._stopping = threading.Event()
         self._elapsed_ps = 0
         self._rate_hz = 0.0
+        self._time_ps = np.empty(0, dtype=np.int64)
+        self._channel = np.empty(0, dtype=np.uint8)
         self._thread = threading.Thread(target=self._run, name="id900:recorder", daemon=True)
 
     def start(self) -> None:
@@ -177,40 +180,50 @@ class Recorder:
             index += 1
 
     def _record_one(self, origin_ps: int) -> None:
-        """One sub-acquisition, and the dead time behind it."""
+        """One sub-acquisition. The tagger's own clock says when it is over; later tags wait for the next."""
         end_ps = origin_ps + self._recording.width_ps
-        while self._elapsed_ps < end_ps and not self._stopping.is_set():
+        while not self._is_past(end_ps) and not self._stopping.is_set():
             active = tuple(s for s in self._streams() if s.is_sending)
             if not active or self._faults.kind is FaultKind.SILENT:
                 self._stopping.wait(0.01)  # nobody takes tags: the world stands still
                 continue
-            self._step(active, origin_ps, end_ps)
+            self._step(end_ps)
+            self._share_out(active, origin_ps, end_ps)
             if self._recording.is_continuous:
                 self._flush(active)
         finished = tuple(s for s in self._streams() if s.is_sending)
+        self._share_out(finished, origin_ps, end_ps)
         self._flush(finished)
         for stream in finished:
             stream.acquisitions_count += 1
             stream.last_message_s = time.monotonic()
-        gap_ps = origin_ps + self._recording.period_ps - self._elapsed_ps
-        if gap_ps > 0 and not self._stopping.is_set():
-            self._world.generate(gap_ps)  # clicks of the dead time are not recorded
-            self._elapsed_ps += gap_ps
 
-    def _step(self, active: tuple[ChannelStream, ...], origin_ps: int, end_ps: int) -> None:
-        duration_ps = min(self._step_ps(), end_ps - self._elapsed_ps)
+    def _is_past(self, end_ps: int) -> bool:
+        """A tag beyond `end_ps` is there, or there is none and simulated time is well beyond it."""
+        return bool(self._time_ps.size and self._time_ps[-1] >= end_ps) or self._elapsed_ps >= end_ps + CLOCK_SLACK_PS
+
+    def _step(self, end_ps: int) -> None:
+        duration_ps = min(self._step_ps(), max(end_ps - self._elapsed_ps, CLOCK_SLACK_PS))
         began_s = time.monotonic()
         time_ps, channel = self._world.generate(duration_ps)
         self._elapsed_ps += duration_ps
         self._rate_hz = max(1.0, time_ps.size / (duration_ps * 1e-12))
-        kept = slice(int(np.searchsorted(time_ps, origin_ps)), int(np.searchsorted(time_ps, end_ps)))
-        channels = tuple(sorted({s.channel for s in active}))
-        split = split_channels(time_ps[kept], channel[kept], channels, origin_ps, self._recording.unit_ps)
-        for stream in active:
-            stream.pending.append(split[stream.channel])
+        self._time_ps = np.concatenate((self._time_ps, time_ps)) if self._time_ps.size else time_ps
+        self._channel = np.concatenate((self._channel, channel)) if self._channel.size else channel
         if time_ps.size < self._pacing.idle_tags:
             least_wall_s = duration_ps * 1e-12 / self._pacing.idle_pace
             self._stopping.wait(max(0.0, least_wall_s - (time.monotonic() - began_s)))
+
+    def _share_out(self, active: tuple[ChannelStream, ...], origin_ps: int, end_ps: int) -> None:
+        """Tags of [origin, end) to their streams; later ones stay, earlier ones (of the dead time) go."""
+        first, last = (int(i) for i in np.searchsorted(self._time_ps, (origin_ps, end_ps)))
+        channels = tuple(sorted({s.channel for s in active}))
+        split = split_channels(
+            self._time_ps[first:last], self._channel[first:last], channels, origin_ps, self._recording.unit_ps
+        )
+        for stream in active:
+            stream.pending.append(split[stream.channel])
+        self._time_ps, self._channel = self._time_ps[last:], self._channel[last:]
 
     def _step_ps(self) -> int:
         if not self._rate_hz:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from sim_instruments.instruments.base import Device
 from sim_instruments.transports.link import Link
 
-_SOCKETS: dict[str, tuple[Device, str]] = {}
+_SOCKETS: dict[str, tuple[str, Device, str]] = {}  # by name in upper case: the name as given, device, port
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def plugged(sockets: Mapping[str, tuple[Device, str]]) -> Iterator[None]:
     taken = sorted(_key(name) for name in sockets if _key(name) in _SOCKETS)
     if taken:
         raise ValueError(f"in-process names already in use: {', '.join(taken)}")
-    _SOCKETS.update({_key(name): socket for name, socket in sockets.items()})
+    _SOCKETS.update({_key(name): (name, *socket) for name, socket in sockets.items()})
     try:
         yield
     finally:
@@ -34,15 +34,16 @@ def plugged(sockets: Mapping[str, tuple[Device, str]]) -> Iterator[None]:
 
 def find(name: str) -> tuple[Device, str]:
     """Device and port plugged in under `name`. Raises KeyError."""
-    return _SOCKETS[_key(name)]
+    return _SOCKETS[_key(name)][1:]
 
 
 def names() -> tuple[str, ...]:
     """Everything that is plugged in."""
-    return tuple(_SOCKETS)
+    return tuple(name for name, _, _ in _SOCKETS.values())
 
 
 def _key(name: str) -> str:
+    """VISA resource names do not tell cases apart."""
     return name.upper()
 
 
