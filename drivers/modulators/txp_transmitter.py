@@ -166,7 +166,7 @@ class TxpTransmitter(IdnInstrument):
         self._order("SESS:END", timeout_s=ARM_TIMEOUT_S)
 
     def discard_below(self, slot: int) -> None:
-        """Erase all symbols of slots below. Raises SettingOutOfRange if negative, CommandRejected beyond the present."""
+        """Erase the symbols of slots below. Raises SettingOutOfRange if negative, CommandRejected if not sent yet."""
         if slot < 0:
             raise self._refused(f"slot = {slot}", "zero or more")
         self._order(f"DISC {slot}")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from sim_instruments.instruments.txp_transmitter import TxpTransmitter
 from sim_instruments.model import BenchModel
 from sim_instruments.transports.in_process import plugged
 from sim_instruments.transports.tcp import TcpServer
+from sim_instruments.transports.terminal import TerminalServer
 from sim_instruments.world import World
 
 #: instead of 1 s: the fakes answer at once, and many tests wait for silence
@@ -223,6 +225,34 @@ def test_less_attenuation_more_light_and_a_safe_station_is_dark(world: World) ->
         laser.make_safe()
         assert world.laser_power_w() == 0.0 < emitted_w
         assert meter.power_w() < 1e-9
+
+
+def _wait_until(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5.0
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_over_a_pseudo_terminal_and_pulled_out_of_it(world: World, tmp_path: Path) -> None:
+    device = KoheronCtl200("laser", world)
+    path = tmp_path / "laser"
+    server = TerminalServer(device, "control", path)
+    laser = open_instrument("koheron_ctl200", "laser", "serial:laser?baud=115200", tmp_path)
+    assert isinstance(laser, roles.Laser)
+    laser.set_current_a(0.03)
+    assert laser.snapshot().values["current_a"] == pytest.approx(0.03)
+    device.faults.set(FaultKind.DISCONNECT)
+    _wait_until(lambda: not path.exists())
+    with pytest.raises(ConnectionLost, match="laser: connection to serial port laser lost"):
+        laser.is_emitting()
+    laser.close()
+    device.faults.set(FaultKind.NONE)
+    _wait_until(path.exists)
+    again = open_instrument("koheron_ctl200", "laser", "serial:laser", tmp_path)
+    again.make_safe()
+    again.close()
+    server.close()
 
 
 def test_interlock_switches_the_laser_off_and_latches(world: World) -> None:
