@@ -39,10 +39,10 @@ class TwinVisaLibrary(SimVisaLibrary):  # type: ignore[misc]  # pyvisa-sim is un
         try:
             parsed = rname.parse_resource_name(resource_name)
         except rname.InvalidResourceName:
-            return 0, StatusCode.error_invalid_resource_name
+            raise pyvisa.errors.VisaIOError(StatusCode.error_invalid_resource_name) from None
         line = self._open_line(resource_name, str(parsed))
         if line is None:
-            return 0, StatusCode.error_resource_not_found
+            raise pyvisa.errors.VisaIOError(StatusCode.error_resource_not_found)
         session_class = Session.get_session_class(parsed.interface_type_const, parsed.resource_class)
         handle = self._register(session_class(session, resource_name, parsed))
         self._lines[handle] = line
