@@ -99,6 +99,8 @@ def _shift_ports(tree: Any, offset: int, source: str, key: str = "") -> Any:
         return {name: _shift_ports(value, offset, source, name) for name, value in tree.items()}
     if isinstance(tree, str) and (key in ("listen", "connect") or (key.endswith("resource") and _is_tcp(tree))):
         return _PORT.sub(lambda match: str(_checked_port(int(match[1]) + offset, source, key)), tree)
+    if isinstance(tree, int) and key.endswith("port_base"):
+        return _checked_port(tree + offset, source, key)
     return tree
 
 

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from controller.bench_client import READY_NAME, BenchClient
-from controller.bundle import SaeFiles, make_delivery_certificates, make_kek, make_psk
+from controller.bundle import make_delivery_certificates, make_kek, make_psk, open_consumer
 from controller.config import NodeConfig
 from controller.config_loading import load_config
-from controller.consumer import Consumer
 from controller.control_socket import SOCKET_NAME, ControlClient
-from controller.errors import Aborted, ConfigurationError, PeerFailure, StoppedByHand
+from controller.errors import Aborted, ConfigurationError, PeerFailure, SecurityFailure, StoppedByHand
+from controller.keys.consumer import decrypt, encrypt
 from controller.monitoring.status import NodeStatus
 from controller.stopping import StopRequest
 from controller.supervisor import Child, Supervisor
@@ -122,8 +122,7 @@ class Demo:
             delivery = None if self._options.attack else self._deliver()
             truth = self._truth()
             self._enter("stopping")
-            for child in reversed(children):
-                family.stop(child)
+            family.stop_together(children)
             family.stop_all()
             memory_bytes = family.peak_memory_bytes
         self._enter("")
@@ -241,24 +240,18 @@ class Demo:
 
     def _deliver(self) -> Delivery:
         """Two consumers fetch the same keys at their own nodes; one encrypts a message that the other one reads."""
-        from cryptography.exceptions import InvalidTag
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
         self._enter("consumers fetch keys")
         alice, bob = self._nodes["alice"], self._nodes["bob"]
         sae_a, sae_b = alice.kme.saes[0], bob.kme.saes[0]
-        workspace = self._options.workspace
-        with Consumer(alice.kme.listen, SaeFiles.of(sae_a, workspace)) as consumer_a:
-            keys_a = consumer_a.fetch(sae_b, KEYS_COMPARED, alice.kme.key_size_bits)
-        with Consumer(bob.kme.listen, SaeFiles.of(sae_b, workspace)) as consumer_b:
-            keys_b = consumer_b.fetch_by_id(sae_a, [key.key_id for key in keys_a])
-        theirs = {key.key_id: key.key for key in keys_b}
-        is_match = len(theirs) == len(keys_a) and all(theirs.get(key.key_id) == key.key for key in keys_a)
-        name, nonce = keys_a[0].key_id.encode(), bytes(12)  # this key encrypts one message only
-        ciphertext = AESGCM(keys_a[0].key).encrypt(nonce, MESSAGE, name)
+        with open_consumer(alice, sae_a, self._options.workspace) as consumer_a:
+            keys_a = consumer_a.enc_keys(sae_b, KEYS_COMPARED, alice.kme.key_size_bits)
+        with open_consumer(bob, sae_b, self._options.workspace) as consumer_b:
+            keys_b = consumer_b.dec_keys(sae_a, [key.key_id for key in keys_a])
+        is_match = len(keys_a) == len(keys_b) and all(a.matches(b) for a, b in zip(keys_a, keys_b, strict=True))
+        ciphertext = encrypt(keys_a[0], sae_a, sae_b, MESSAGE)
         try:
-            is_read = AESGCM(theirs[keys_a[0].key_id]).decrypt(nonce, ciphertext, name) == MESSAGE
-        except (InvalidTag, KeyError):
+            is_read = decrypt(keys_b[0], sae_a, sae_b, ciphertext) == MESSAGE
+        except SecurityFailure:
             is_read = False
         return Delivery(len(keys_a), is_match, len(ciphertext), is_read)
 

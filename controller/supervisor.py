@@ -18,6 +18,7 @@ from types import TracebackType
 from controller.errors import ChildFailure, QkdError
 
 STOP_S = 20.0  # for an orderly end
+SECOND_SIGNAL_S = 0.2  # a node takes a second signal as: now
 KILL_S = 5.0  # after SIGKILL
 TAIL_LINES = 12
 
@@ -81,20 +82,31 @@ class Supervisor:
 
     def stop(self, child: Child, *, now: bool = False) -> int:
         """Ask a process to end, wait, and kill it if it does not. Returns its exit code. `now`: hurry it up."""
-        child.is_stopping = True
         child.measure()
         if child.process.poll() is None:
-            child.process.send_signal(signal.SIGTERM)
+            if not child.is_stopping:
+                child.process.send_signal(signal.SIGTERM)
             if now:
-                time.sleep(0.2)
+                time.sleep(SECOND_SIGNAL_S)
                 if child.process.poll() is None:
                     child.process.send_signal(signal.SIGTERM)
+            child.is_stopping = True
             try:
                 child.process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 child.process.kill()
                 child.process.wait(KILL_S)
         return int(child.process.returncode)
+
+    def stop_together(self, children: Sequence[Child]) -> None:
+        """Ask several processes to end at the same time, then wait for each."""
+        for child in children:
+            child.is_stopping = True
+            if child.process.poll() is None:
+                child.measure()
+                child.process.send_signal(signal.SIGTERM)
+        for child in children:
+            self.stop(child)
 
     def stop_all(self, *, now: bool = False) -> None:
         """Stop everything, last started first. Raises QkdError naming what had to be killed."""

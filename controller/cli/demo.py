@@ -154,8 +154,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
         f"QBER X            {_number(summary['qber_x'])}   truth {_number(summary['true_qber_x'])}",
         f"phase error       at most {_number(summary['phase_error_bound'])}",
         f"authentication    {summary['auth_bits_consumed']:,} bit used, {summary['auth_bits_pool']:,} bit in the pool",
-        f"consumers         {summary['keys_compared']} keys: {'equal' if summary['keys_match'] else 'NOT EQUAL'}; message"
-        f" {'read' if summary['message_read'] else 'not read'}",
+        f"consumers         {summary['keys_compared']} keys, {'equal' if summary['keys_match'] else 'NOT EQUAL'};"
+        f" message {'read' if summary['message_read'] else 'not read'}",
         f"time              {summary['wall_s']:.1f} s for {summary['simulated_s']:.2f} s of light;"
         f" memory {summary['peak_memory_bytes'] / 1e9:.2f} GB",
         f"report            {summary['report']}",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +14,8 @@ import typer
 from controller.cli.options import Config, Json, PortOffset, Workspace, load, print_json
 
 if TYPE_CHECKING:
-    from controller.consumer import Consumer
+    from controller.config import NodeConfig
+    from controller.keys.consumer import Consumer, ConsumerKey
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +35,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """What the node's KME says about the keys between two consumers (ETSI GS QKD 014, Get status)."""
-    with _consumer(config, workspace, sae, port_offset) as consumer:
+    with _consumer(load(config, port_offset), workspace, sae) as consumer:
         answer = consumer.status(peer_sae)
     if as_json:
         print_json(answer)
@@ -53,11 +58,13 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Fetch keys from this node's KME, once: new ones, or with --key-id those that the other consumer was given."""
-    with _consumer(config, workspace, sae, port_offset) as consumer:
-        keys = consumer.fetch_by_id(peer_sae, key_id) if key_id else consumer.fetch(peer_sae, number)
-    from controller.consumer import write_keys
-
-    write_keys(output, keys)
+    node = load(config, port_offset)
+    with _consumer(node, workspace, sae) as consumer:
+        if key_id:
+            keys = consumer.dec_keys(peer_sae, key_id)
+        else:
+            keys = consumer.enc_keys(peer_sae, number, node.kme.key_size_bits)
+    _write_keys(output, keys)
     ids = [key.key_id for key in keys]
     if as_json:
         print_json({"key_IDs": ids, "file": str(output)})
@@ -65,8 +72,20 @@ def fetch(
         typer.echo("\n".join([f"{len(ids)} keys in {output}", *ids]))
 
 
-def _consumer(config: Path, workspace: Path, sae: str, port_offset: int) -> Consumer:
-    from controller.bundle import SaeFiles
-    from controller.consumer import Consumer
+def _consumer(node: NodeConfig, workspace: Path, sae: str) -> Consumer:
+    from controller.bundle import open_consumer
 
-    return Consumer(load(config, port_offset).kme.listen, SaeFiles.of(sae, workspace))
+    return open_consumer(node, sae, workspace)
+
+
+def _write_keys(path: Path, keys: Sequence[ConsumerKey]) -> None:
+    """Write keys to a new file that only its owner can read."""
+    from controller.errors import ConfigurationError
+
+    content = {"keys": [{"key_ID": k.key_id, "key": base64.b64encode(k.material).decode()} for k in keys]}
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}", remedy="name a file that does not exist yet") from error
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(content, file)

@@ -116,10 +116,30 @@ def _gates(main: RunData) -> list[tuple[int, float, float, str]]:
 def _calibrations(runs: Mapping[str, RunData]) -> list[dict[str, Any]]:
     """Node, routine, verdict, checks with limits, and a figure of what was measured."""
     return [
-        {"node": run.node, **calibration, "figure": figures.series(calibration)}
+        {"node": run.node, **calibration, "rows": _checks(calibration), "figure": figures.series(calibration)}
         for run in runs.values()
         for calibration in run.calibrations
     ]
+
+
+def _checks(calibration: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Checks in words; infinite limits and unknown uncertainties stand as null in a run file."""
+    rows = []
+    for check in calibration.get("checks", []):
+        low, high, value = (check[name] for name in ("low", "high", "value"))
+        rows.append(
+            {
+                "name": check["name"],
+                "measured": f"{_text(value)} ± {_text(check['sigma'])} {check['unit']}".replace(" ± -", ""),
+                "limits": f"{_text(low)} … {_text(high)}",
+                "is_met": value is not None and (low is None or low <= value) and (high is None or value <= high),
+            }
+        )
+    return rows
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def _instruments(runs: Mapping[str, RunData]) -> list[dict[str, Any]]:
