@@ -66,7 +66,7 @@ def parse_float(text: str) -> float:
 
 def parse_int(text: str) -> int:
     """A decimal integer. ValueError otherwise."""
-    if not text.strip().lstrip("+-").isdecimal():
+    if not text.isascii() or not text.strip().lstrip("+-").isdigit():
         raise ValueError("an integer was expected")
     return int(text)
 

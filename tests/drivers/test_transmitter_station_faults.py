@@ -77,8 +77,8 @@ def _mbx(world: World) -> Iterator[Bench]:
 @contextmanager
 def _meter(world: World) -> Iterator[Bench]:
     device = ThorlabsPm100d("meter", world)
-    with plugged({"TCPIP0::meter::5025::SOCKET": (device, "control")}):
-        resource = "visa:TCPIP0::meter::5025::SOCKET@twin"
+    with plugged({"USB0::0x1313::0x8078::P0012345::0::INSTR": (device, "control")}):
+        resource = "visa:USB0::0x1313::0x8078::P0012345::0::INSTR@twin"
         yield Bench(world, device, lambda: open_instrument("thorlabs_pm100d", "meter", resource))
 
 
@@ -107,7 +107,13 @@ def _transmitter(world: World) -> Iterator[Bench]:
     device.close()
 
 
-MAKERS = {"laser": _laser, "mbx": _mbx, "meter": _meter, "meter over TCP": _meter_tcp, "transmitter": _transmitter}
+MAKERS = {
+    "laser": _laser,
+    "mbx": _mbx,
+    "meter over USBTMC": _meter,
+    "meter over TCP": _meter_tcp,
+    "transmitter": _transmitter,
+}
 
 
 @pytest.fixture(params=sorted(MAKERS))
