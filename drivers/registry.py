@@ -7,7 +7,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from drivers.errors import InstrumentError
 from drivers.instrument import LinkedInstrument, Setting
 
 DRIVERS: dict[str, str] = {
@@ -34,11 +33,9 @@ class DriverInfo:
 
 
 def driver_class(driver: str) -> type[LinkedInstrument]:
-    """Import a driver by its name. Raises InstrumentError that lists the known names."""
+    """Import a driver by its name. Raises ValueError that lists the known names: it is the configuration's fault."""
     if driver not in DRIVERS:
-        raise InstrumentError(
-            f"there is no driver {driver!r}", remedy=f"one of {', '.join(sorted(DRIVERS))} in `driver`"
-        )
+        raise ValueError(f"there is no driver {driver!r}; there are {', '.join(sorted(DRIVERS))}")
     module, _, name = DRIVERS[driver].partition(":")
     found: type[LinkedInstrument] = getattr(import_module(module), name)
     return found
@@ -49,15 +46,12 @@ def open_instrument(
 ) -> LinkedInstrument:
     """Open and identify an instrument. `name`: its key in the configuration; `options`: see `describe(driver).options`.
 
-    Raises InstrumentError for an unknown driver or option, WrongInstrument, ConnectionLost, InstrumentTimeout.
+    Raises ValueError for an unknown driver or option, WrongInstrument, ConnectionLost, InstrumentTimeout.
     """
     found = driver_class(driver)
     if unknown := sorted(set(options) - set(found.options)):
-        raise InstrumentError(
-            f"driver {driver!r} has no option {', '.join(unknown)}",
-            instrument=name,
-            remedy=f"one of {', '.join(sorted(found.options)) or 'none'}",
-        )
+        known = ", ".join(sorted(found.options)) or "none"
+        raise ValueError(f"driver {driver!r} has no option {', '.join(unknown)}; it has {known}")
     return found.open(name, resource, workspace=workspace, **options)
 
 

@@ -81,9 +81,7 @@ class TxpTransmitter(IdnInstrument):
     def open(cls, name: str, resource: str, *, workspace: Path = Path("."), **options: Any) -> Self:
         data_resource = options.pop("data_resource", None)
         if not isinstance(data_resource, str):
-            raise InstrumentError(
-                "the option data_resource is missing", instrument=name, remedy='data_resource = "tcp:127.0.0.1:5026"'
-            )
+            raise ValueError(f'{name}: the option data_resource is missing, such as "tcp:127.0.0.1:5026"')
         link = open_link(resource, instrument=name, workspace=workspace)
         try:
             return cls(name, link, lambda: open_link(data_resource, instrument=name, workspace=workspace), **options)

@@ -314,5 +314,5 @@ def test_closing_closes_both_ports(transmitter: TxpTransmitter, ports: Ports) ->
 
 
 def test_the_data_port_must_be_named() -> None:
-    with pytest.raises(InstrumentError, match="transmitter: the option data_resource is missing"):
+    with pytest.raises(ValueError, match="transmitter: the option data_resource is missing"):
         TxpTransmitter.open("transmitter", "tcp:127.0.0.1:1")
