@@ -18,7 +18,7 @@ from drivers.tags import TagBatch
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who answered. `substitute` is non-empty where the device has no identity query: it names what was checked instead."""
+    """Who answered. `substitute` names what was checked where the device has no identity query."""
 
     vendor: str
     model: str

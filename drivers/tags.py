@@ -45,10 +45,10 @@ class Anomaly:
 class TagBatch:
     """Time-stamped events in the order in which they are to be read.
 
-    time_ps: int64 [n], picoseconds since the start of the acquisition, non-decreasing unless a BACKWARD flag says otherwise.
+    time_ps: int64 [n], picoseconds since the start of the acquisition, non-decreasing except at BACKWARD flags.
     channel: uint8 [n], the device's own channel numbers, counted from 1.
     flags:   uint8 [n], `TagFlag` bits.
-    complete_until_ps: every click before this time is in this batch or an earlier one (live taggers merge several streams).
+    complete_until_ps: every click before this time is in this batch or an earlier one (live taggers merge streams).
     """
 
     time_ps: NDArray[np.int64]
