@@ -117,7 +117,7 @@ class Database:
         if create and path.exists():
             raise StoreExists(f"{path} exists already")
         if not create and not path.exists():
-            raise StoreMissing(f"{path} does not exist", remedy="import a pre-shared key: qkd keys import")
+            raise StoreMissing(f"{path} does not exist", remedy="put the pre-shared key file where [trust] psk says")
         self._mirror = Mirror(path.with_name(path.name + ".mirror"), create=create)
         self._lock = threading.RLock()
         self._is_closed = False

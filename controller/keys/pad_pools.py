@@ -63,6 +63,19 @@ class PadPools:
             self._advance(connection, region, direction, offset + n_bytes)
         return Pad(region, direction, offset, data)
 
+    def skip_to(self, region: Region, direction: PadDirection, offset: int) -> None:
+        """Burn up to a position that the peer has named *authenticated*, however far ahead it is. Behind: nothing happens.
+
+        Raises PadRefused beyond the end of the pool.
+        """
+        with self._database.transaction() as connection:
+            first, end = self._position(connection, region, direction)
+            if offset > end:
+                raise PadRefused(f"pool {region}/{direction}: position {offset} is beyond its end {end}")
+            if offset > first:
+                self._take(connection, region, direction, offset, offset)
+                self._advance(connection, region, direction, offset)
+
     def next_offset(self, region: Region, direction: PadDirection) -> int:
         """Absolute position of the first byte that is not burnt."""
         with self._database.reading() as connection:

@@ -115,6 +115,10 @@ class NodeStore:
         """Take pad bytes, erased durably before this returns. PadRefused or PoolStarved: nothing was burnt."""
         return self._pools.burn(region, direction, n_bytes, at_offset)
 
+    def skip_to(self, region: Region, direction: PadDirection, offset: int) -> None:
+        """Burn up to a position that the peer has named authenticated; behind the own one nothing happens."""
+        self._pools.skip_to(region, direction, offset)
+
     def next_offset(self, region: Region, direction: PadDirection) -> int:
         """Absolute position of the first byte that is not burnt."""
         return self._pools.next_offset(region, direction)

@@ -107,7 +107,7 @@ def read_bundle(path: Path) -> PskBundle:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise PskRefused(f"{path}: {error.strerror}", remedy="make a pair of bundles: qkd keys psk") from error
+        raise PskRefused(f"{path}: {error.strerror}", remedy="make a pair of bundles: qkd trust psk") from error
     if mode & 0o077:
         raise PskRefused(
             f"{path}: mode {mode:04o} lets others read it", remedy="make a new pair; this one may be known"

@@ -70,6 +70,16 @@ def test_positions_outside_the_window_burn_nothing(pair: Pair, at_offset: int) -
     assert pair.alice.next_offset("round", "ba") == 64
 
 
+def test_an_authenticated_position_is_skipped_to_however_far(pair: Pair) -> None:
+    reference = bytes(pair.bob.burn("round", "ab", 3000).data)
+    pair.alice.skip_to("round", "ab", 2500)
+    pair.alice.skip_to("round", "ab", 100)
+    assert pair.alice.next_offset("round", "ab") == 2500
+    assert bytes(pair.alice.burn("round", "ab", 500).data) == reference[2500:]
+    with pytest.raises(PadRefused, match="beyond its end 4096"):
+        pair.alice.skip_to("round", "ab", 4097)
+
+
 def test_an_empty_pool_starves_and_burns_nothing(pair: Pair) -> None:
     pair.alice.burn("resync", "ab", SMALL.resync_bytes - 31)
     with pytest.raises(PoolStarved, match="resync/ab") as caught:
