@@ -3,8 +3,8 @@
     tagger -> wait for the onset of light -> period -> (sync string from Alice) -> offset, confirmed on fresh data
            -> track the clock -> gate, resolve, dead time -> blocks of fixed slots
 
-A finished block waits until its round takes it; while `MAX_WAITING_BLOCKS` wait, nothing is read and the tagger is held back. What goes wrong
-ends the thread with one named event; nothing is dropped in silence.
+A finished block waits until its round takes it; while `MAX_WAITING_BLOCKS` wait, nothing is read and the tagger is
+held back. What goes wrong ends the thread with one named event; nothing is dropped in silence.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ class BlockAcquired:
 
 @dataclass(frozen=True, slots=True)
 class RateReport:
-    """Clicks per second (tagger time) and channel since the last report; ratio of the sum to what is expected; clock state."""
+    """Clicks per second (tagger time) and channel since the last report; ratio of the sum to what is expected; clock
+    state.
+    """
 
     rates_hz: tuple[float, ...]
     ratio: float
@@ -115,7 +117,7 @@ def rate_fault(ratio: float) -> tuple[str, str] | None:
     return None
 
 
-class _Stopped(Exception):  # noqa: N818 - a way out, not an error
+class _Stopped(Exception):
     """The owner asked for the end."""
 
 
@@ -139,6 +141,7 @@ class Acquisition:
         for channel, delay in calibration.channel_delays_ps.items():
             self._delays[channel] = round(delay)
         self._last_report_s = 0.0
+        self._was_low = False
         self._clicks = np.zeros(256, np.int64)
         self._report_from_ps = 0
 
@@ -212,7 +215,7 @@ class Acquisition:
         self._stream(tracker, TagBatch(time_ps[first:], channel[first:], held.flags[first:], held.complete_until_ps))
 
     def _read_until_light(self) -> tuple[TagBatch, int]:
-        """All tags since the start of the tagger, until PERIOD_SPAN_PS of light have been seen; and the onset's time."""
+        """All tags since the tagger's start, until PERIOD_SPAN_PS of light have been seen; and the onset's time."""
         batches: list[TagBatch] = []
         give_up_s = time.monotonic() + self._plan.onset_timeout_s
         while True:
@@ -286,8 +289,10 @@ class Acquisition:
         self._notify(RateReport(rates, ratio, drift_ppm, tracker.state.fraction_ps, batch.complete_until_ps))
         self._clicks[:] = 0
         self._report_from_ps, self._last_report_s = batch.complete_until_ps, now_s
-        if (fault := rate_fault(ratio)) is not None:
+        fault = rate_fault(ratio)
+        if fault is not None and self._was_low:
             raise _Dark(*fault)
+        self._was_low = fault is not None  # half of this interval may have been good: the next one names the cause
 
     def _read(self) -> TagBatch:
         """The next batch; an explicit loss ends the session, silence is tolerated until the tagger's own limit."""
@@ -305,7 +310,7 @@ class Acquisition:
         raise _Dark("no-light", f"the tagger delivered nothing for {10 * READ_TIMEOUT_S:g} s")
 
 
-class _Dark(Exception):  # noqa: N818 - becomes an AcquisitionEnded with its alarm id
+class _Dark(Exception):
     """The light is not as it should be."""
 
     def __init__(self, code: str, text: str) -> None:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from controller import peer_messages
 from controller.calibration import interferometer_phase, mean_photon_number
 from controller.calibration.mean_photon_number import MeanPhotonNumber, Source, photons_per_slot
-from controller.calibration.result import CalibrationResult
+from controller.calibration.result import CalibrationFailed, CalibrationResult
 from controller.config import SourceBench
-from controller.errors import ConfigurationError
+from controller.errors import ConfigurationError, Starved
 from controller.link_plan import LinkPlan, plan_link
 from controller.node import LinkStopped, Node
 from controller.peer import PeerLink
@@ -48,14 +48,17 @@ BEAT_S = 1.0
 STEP_TIMEOUT_S = 60.0
 SYNC_TIMEOUT_S = 60.0
 BLOCK_TIMEOUT_S = 120.0
-POWER_LIMITS = (0.8, 1.25)
-BACK_OFF_S = (0.5, 1.0, 2.0, 4.0)
+POWER_LIMITS = (0.9, 1.1)
+BACK_OFF_S = (0.5, 1.0, 2.0, 4.0)  # after faults of the light, which cost nothing
+ABORT_BACK_OFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)  # after aborted rounds, which burn pads
 SYNC_MARGIN_SLOTS = 1 << 20
 REALIGN_CODES = ("low-counts", "qber-x", "qber-z", "sync-lost")
 
 
 class AliceNode(Node):
     """The transmitter's node."""
+
+    _last_ratio = 1.0
 
     def _bench(self) -> SourceBench:
         if self.config.bench.source is None:
@@ -65,7 +68,7 @@ class AliceNode(Node):
     # ---- the role
 
     async def _role(self, link: PeerLink) -> None:
-        self._failures = 0
+        self._failures = self._aborted_in_a_row = 0
         await self._prepare_light()
         needs_alignment = False
         while not self.is_stopping:
@@ -77,10 +80,17 @@ class AliceNode(Node):
                 self.raise_alarm(fault.code, str(fault))
                 self.set_state(f"Stopped: {fault}")
                 self.log.warning("link stopped", code=fault.code, detail=str(fault))
+                await link.send(LinkFault(fault.code, str(fault)[:2000]))
                 await self._darken()
                 needs_alignment = fault.code in REALIGN_CODES and self._failures > 0
-                await self._rest(BACK_OFF_S[min(self._failures, len(BACK_OFF_S) - 1)])
+                await self._rest(self._back_off_s())
                 self._failures += 1
+
+    def _back_off_s(self) -> float:
+        """Longer and longer, so that somebody who makes blocks abort cannot drain the authentication pools quickly."""
+        if self._aborted_in_a_row > 1:
+            return ABORT_BACK_OFF_S[min(self._aborted_in_a_row, len(ABORT_BACK_OFF_S) - 1)]
+        return BACK_OFF_S[min(self._failures, len(BACK_OFF_S) - 1)]
 
     async def _prepare_light(self) -> None:
         """Laser on, modulator locked, slots configured; the transmitter itself is still dark."""
@@ -156,9 +166,13 @@ class AliceNode(Node):
         with self.station.step("mean photon number"):
             if result is not None and result.is_valid(time.time()):
                 await asyncio.to_thread(routine.apply, result)
+                self._require_ratio(await asyncio.to_thread(routine.power_ratio, result))
             else:
                 self.progress.stage = "mean photon number"
-                result = await asyncio.to_thread(routine.run)
+                try:
+                    result = await asyncio.to_thread(routine.run)
+                except CalibrationFailed as error:
+                    raise LinkStopped("calibration-failed", str(error)) from error
                 self.keep_calibration(result)
         self.progress.calibrations[result.routine] = result
         values = result.values
@@ -251,7 +265,9 @@ class AliceNode(Node):
         give_up_s = time.monotonic() + SYNC_TIMEOUT_S
         while transmitter.session_status().slot_now <= slots:
             if time.monotonic() > give_up_s or self._stop_now:
-                raise LinkStopped("sync-lost", f"the transmitter did not reach slot {slots} within {SYNC_TIMEOUT_S:g} s")
+                raise LinkStopped(
+                    "sync-lost", f"the transmitter did not reach slot {slots} within {SYNC_TIMEOUT_S:g} s"
+                )
             time.sleep(0.01)
         return transmitter.look_up(np.arange(slots, dtype=np.uint64))
 
@@ -267,6 +283,8 @@ class AliceNode(Node):
         if block.session_id != session_id:
             return
         transmitter = self.station.find(SymbolTransmitter)
+        self._require_ratio(await asyncio.to_thread(self._power_ratio, self.station.find(PowerMeter)))
+        self._require_pads()
         pads = await asyncio.to_thread(burn_round_pads, self)
         number = self.store.last_round() + 1
         await asyncio.to_thread(self.store.open_round, self.store.epoch, number)
@@ -294,10 +312,11 @@ class AliceNode(Node):
         outcome = await runner.run(protocol_round.start(), look_up=look_up)
         await asyncio.to_thread(transmitter.discard_below, block.first_slot + self.parameters.block_slots)
         if outcome.has_key:
-            self._failures = 0
+            self._failures = self._aborted_in_a_row = 0
             self._expected_qber_z = min(max(outcome.record.qber_z, 1e-4), 0.2)
             return
         await asyncio.to_thread(self.store.drop, number)
+        self._aborted_in_a_row += 1
         raise LinkStopped(alarm_of(outcome.record.reason), outcome.record.reason)
 
     # ---- signs of life
@@ -310,19 +329,33 @@ class AliceNode(Node):
             try:
                 status = await asyncio.to_thread(transmitter.session_status)
                 is_emitting = await asyncio.to_thread(laser.is_emitting)
-                ratio = await asyncio.to_thread(self._power_ratio, meter) if status.state == "RUN" else 1.0
+                ratio = await asyncio.to_thread(self._power_ratio, meter) if status.state == "RUN" else None
             except InstrumentError as error:
                 self.raise_alarm("instrument-failed", str(error))
                 self.station.latch_broken(str(error))
                 raise
-            await link.send(Telemetry(power_ratio=min(max(ratio, 0.0), 1000.0), is_emitting=is_emitting))
-            low, high = POWER_LIMITS
-            if not low <= ratio <= high:
-                words = f"power at the monitor tap is {ratio:.2f} of its calibration, limits [{low}, {high}]"
+            if ratio is not None:
+                self._last_ratio = ratio if is_emitting else 0.0
+            await link.send(Telemetry(power_ratio=min(max(self._last_ratio, 0.0), 1000.0), is_emitting=is_emitting))
+            if (words := _power_fault(self._last_ratio)) and status.state == "RUN":
                 await self.controls.put(LinkFault("laser-faded", words))
-            elif not is_emitting:
-                await self.controls.put(LinkFault("laser-faded", "the laser does not emit"))
             await asyncio.sleep(BEAT_S)
+
+    def _require_ratio(self, ratio: float) -> None:
+        """A reading taken after the block brackets it: a source that is not as calibrated makes no key."""
+        self._last_ratio = ratio
+        if words := _power_fault(ratio):
+            raise LinkStopped("laser-faded", words)
+
+    def _require_pads(self) -> None:
+        """Stop while there is still enough to talk about it. Raises Starved."""
+        left, limit = self.store.rounds_left(), self.config.limits.min_authentication_rounds
+        if left < limit:
+            self.raise_alarm("starved", f"{left} rounds of authentication key left, limit {limit}")
+            raise Starved(
+                f"{left} rounds of authentication key left, limit {limit}",
+                remedy="bring a new pre-shared key to both nodes",
+            )
 
     def _power_ratio(self, meter: PowerMeter) -> float:
         """Mean photon number now, averaged over the classes, relative to the calibrated one."""
@@ -334,8 +367,20 @@ class AliceNode(Node):
         return isinstance(message, Observation | Recovered)
 
 
+def _power_fault(ratio: float) -> str:
+    """Words for a power at the tap that is not as calibrated, or ""."""
+    low, high = POWER_LIMITS
+    return (
+        ""
+        if low <= ratio <= high
+        else f"power at the monitor tap is {ratio:.2f} of its calibration, limits [{low}, {high}]"
+    )
+
+
 def _look_up(transmitter: SymbolTransmitter, slots: NDArray[np.int64]) -> NDArray[np.uint8]:
     """In batches as large as the transmitter takes."""
     batch = transmitter.capabilities.max_batch
-    pieces = [transmitter.look_up(slots[start : start + batch].astype(np.uint64)) for start in range(0, slots.size, batch)]
+    pieces = [
+        transmitter.look_up(slots[start : start + batch].astype(np.uint64)) for start in range(0, slots.size, batch)
+    ]
     return np.concatenate(pieces) if pieces else np.empty(0, np.uint8)

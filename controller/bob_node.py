@@ -18,6 +18,7 @@ from controller.acquisition import (
     SessionPlan,
     Synchronised,
 )
+from controller.block_record import BlockRecord
 from controller.calibration.receiver import (
     GATES,
     POLARIZATION,
@@ -32,10 +33,10 @@ from controller.link_plan import expected_click_rate_hz
 from controller.node import Node
 from controller.peer import PeerLink
 from controller.peer_messages import (
+    FIRST_STEPS,
     BlockReady,
     CalibrationDone,
     CalibrationStep,
-    FIRST_STEPS,
     ControlMessage,
     LinkFault,
     Observation,
@@ -58,8 +59,8 @@ from postproc.session.actions import BlockDetected
 from postproc.session.bob import BobRound
 
 BEAT_S = 1.0
-ONSET_TIMEOUT_S = 20.0
-LASER_LIMITS = (0.8, 1.25)
+LASER_LIMITS = (0.9, 1.1)
+POLARIZATION_RATIO = 0.97  # rate relative to that of the last good block
 
 
 class BobNode(Node):
@@ -68,6 +69,7 @@ class BobNode(Node):
     _acquisition: Acquisition | None = None
     _session: SessionStart | None = None
     _rate_ratio = 0.0
+    _good_rate_ratio = 0.0
     _laser_ratio = 1.0
 
     def _bench(self) -> ReceiverBench:
@@ -101,7 +103,9 @@ class BobNode(Node):
             detectors, tagger = self.station.find(DetectorBank), self.station.find(TimeTagger)
             count = detectors.channels
             detectors.set_bias_currents_a((*bench.detector_bias_a, *(0.0,) * count)[:count])
-            detectors.set_trigger_levels_v((*bench.detector_trigger_v, *(bench.detector_trigger_v[-1],) * count)[:count])
+            detectors.set_trigger_levels_v(
+                (*bench.detector_trigger_v, *(bench.detector_trigger_v[-1],) * count)[:count]
+            )
             detectors.set_enabled(True)
             tagger.stop()
             for channel, threshold_v in zip(bench.channels, bench.input_threshold_v, strict=False):
@@ -224,7 +228,7 @@ class BobNode(Node):
             block_slots=start.block_slots,
             common_dead_time_ps=parameters.common_dead_time_ps,
             expected_click_rate_hz=expected_click_rate_hz(self.config, parameters),
-            onset_timeout_s=ONSET_TIMEOUT_S,
+            onset_timeout_s=self.config.limits.tag_silence_s,
         )
         if start.block_slots != parameters.block_slots:
             raise PeerFailure(f"blocks of {start.block_slots} slots where {parameters.block_slots} were agreed")
@@ -274,7 +278,10 @@ class BobNode(Node):
         if code == "no-light":
             return code, f"{text}; Alice's power is as calibrated: fibre cut, or everything behind it dark"
         if code == "low-counts":
-            return "polarization", f"{text}; Alice's power is as calibrated: polarization or loss of the channel changed"
+            return (
+                "polarization",
+                f"{text}; Alice's power is as calibrated: polarization or loss of the channel changed",
+            )
         return code, text
 
     async def _tell_fault(self, link: PeerLink, code: str, text: str) -> None:
@@ -301,11 +308,29 @@ class BobNode(Node):
         protocol_round = BobRound(payload, opened, self.parameters)
         runner = RoundRunner(self, link, protocol_round, pads, refill)
         outcome = await runner.run((), events=(BlockDetected(block),))
-        if not outcome.has_key:
-            await asyncio.to_thread(self.store.drop, opened.round)
+        if outcome.has_key:
+            self._good_rate_ratio = self._rate_ratio
+            return
+        await asyncio.to_thread(self.store.drop, opened.round)
+        self._name_disturbance(outcome.record)
+
+    def _name_disturbance(self, record: BlockRecord) -> None:
+        """Errors in the test basis together with lost counts, the laser being as calibrated, point at the
+        polarization.
+        """
+        low, high = LASER_LIMITS
+        has_lost = self._rate_ratio < POLARIZATION_RATIO * self._good_rate_ratio
+        if "QBER X" in record.reason and has_lost and low <= self._laser_ratio <= high:
+            self.raise_alarm(
+                "polarization",
+                f"{record.reason} and the count rate fell to {self._rate_ratio / self._good_rate_ratio:.2f} of the "
+                "last good block's, with Alice's power as calibrated",
+            )
 
     def _admit(self, opened: RoundOpen) -> tuple[Detections, RefillLayout]:
-        """The block that the round is about. Raises SecurityFailure when Alice's plan is not what was fixed before the block."""
+        """The block that the round is about. Raises SecurityFailure when Alice's plan is not what was fixed before
+        the block.
+        """
         session = self._session
         if session is None or not self._blocks:
             raise PeerFailure(f"round {opened.round} was opened, no block waits for it")
@@ -322,7 +347,9 @@ class BobNode(Node):
                 raise SecurityFailure(f"round {opened.round}: {said!r} where {agreed!r} was fixed before the block")
         refill = RefillLayout.decode(opened.refill)
         if self.store.refill_layout(_sizes(refill)) != refill or 16 * refill.total_bytes > opened.secret_length_bits:
-            raise SecurityFailure(f"round {opened.round}: the refill of the pools does not continue them, or takes half the key")
+            raise SecurityFailure(
+                f"round {opened.round}: the refill of the pools does not continue them, or takes half the key"
+            )
         block = self._blocks.popleft()
         if self._acquisition is not None:
             self._acquisition.release_block()

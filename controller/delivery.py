@@ -36,7 +36,9 @@ def kme_settings(config: NodeConfig, workspace: Path) -> KmeSettings:
 
 
 class Delivery:
-    """Consumers are served all the time; without a connection to the peer they are told that no key can be had now (503)."""
+    """Consumers are served all the time; without a connection to the peer they are told that no key can be had now
+    (503).
+    """
 
     def __init__(self, store: NodeStore) -> None:
         self._store = store
@@ -52,7 +54,9 @@ class Delivery:
         self._link = None
 
     async def receive(self, notice: Notice) -> None:
-        """A notice of the peer, or its acknowledgement of ours. Raises what ends the connection (controller.keys.notice_exchange)."""
+        """A notice of the peer, or its acknowledgement of ours. Raises what ends the connection
+        (controller.keys.notice_exchange).
+        """
         await self._exchange.received(notice.payload)
 
     @contextlib.asynccontextmanager

@@ -1,7 +1,7 @@
 """What this node's configuration expects of the link, and the plan of its blocks that follows from it.
 
-Both are fixed before the first slot of a session. A wrong expectation costs key or aborts blocks; it never makes a key insecure, because the
-proof sees only what was counted.
+Both are fixed before the first slot of a session. A wrong expectation costs key or aborts blocks; it never makes a
+key insecure, because the proof sees only what was counted.
 """
 
 from __future__ import annotations
@@ -62,8 +62,11 @@ def plan_link(config: NodeConfig, parameters: LinkParameters) -> LinkPlan:
     return LinkPlan(row, (sizes.round_bytes, sizes.resync_bytes, sizes.notice_bytes))
 
 
-def expected_click_rate_hz(config: NodeConfig, parameters: LinkParameters, mean_photon_number: float | None = None) -> float:
-    """Clicks per second of all detectors together; for one mean photon number in every slot, or for the configured mixture.
+def expected_click_rate_hz(
+    config: NodeConfig, parameters: LinkParameters, mean_photon_number: float | None = None
+) -> float:
+    """Clicks per second of all detectors together; for one mean photon number in every slot, or for the configured
+    mixture.
 
     Each detector counts at r / (1 + r t) with its dead time t and the rate r at which it would click without one.
     """

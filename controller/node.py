@@ -1,9 +1,11 @@
 """What both nodes share: the life of a node from its configuration to a safe end.
 
-    open store -> open station -> serve key delivery and the control socket -> (connect, resynchronise, role) again and again -> make safe
+    open store -> open station -> serve key delivery and the control socket -> (connect, resynchronise, role) again
+    and again -> make safe
 
-A node keeps running when its peer goes, when the light goes, and when a block aborts; it stops when it is told to, when its own
-instruments or its disk fail, or when continuing would be insecure. In each of these cases the station is made safe first.
+A node keeps running when its peer goes, when the light goes, and when a block aborts; it stops when it is told to,
+when its own instruments or its disk fail, or when continuing would be insecure. In each of these cases the station is
+made safe first.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from controller.calibration.result import CalibrationResult, CalibrationStore, d
 from controller.config import NodeConfig
 from controller.control_socket import SOCKET_NAME, ControlServer
 from controller.delivery import Delivery
-from controller.errors import PeerFailure, QkdError, StorageFailure, StoppedByHand
+from controller.errors import PeerFailure, QkdError, StoppedByHand, StorageFailure
 from controller.keys.bootstrap import import_once
 from controller.keys.envelope import load_kek
 from controller.keys.store import NodeStore
@@ -48,7 +50,7 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class LinkStopped(Exception):  # noqa: N818 - a state of the link, not an error of the program
+class LinkStopped(Exception):
     """The light or a calibration does not allow keys now; the node tries again. `code` is an alarm id."""
 
     def __init__(self, code: str, text: str) -> None:
@@ -207,7 +209,9 @@ class Node(ABC):
                 self.log.info("alarm cleared", code=code)
 
     async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` until it ends or the stop was asked for; a stop lets the present round end unless it is immediate."""
+        """Run `work` until it ends or the stop was asked for; a stop lets the present round end unless it is
+        immediate.
+        """
         task = asyncio.ensure_future(work)
         stop = asyncio.ensure_future(self._stop.wait())
         guard = asyncio.ensure_future(self._guard_disk())
@@ -353,7 +357,9 @@ class Node(ABC):
             self.raise_alarm("calibration-failed", "; ".join(str(check) for check in result.failures))
 
     async def expect(self, kind: type[Any], timeout_s: float) -> Any:
-        """The next control message, which must be of this kind. Raises LinkStopped for a LinkFault, PeerFailure for anything else."""
+        """The next control message, which must be of this kind. Raises LinkStopped for a LinkFault, PeerFailure for
+        anything else.
+        """
         try:
             message = await asyncio.wait_for(self.controls.get(), timeout_s)
         except TimeoutError as error:

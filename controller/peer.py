@@ -1,8 +1,9 @@
 """The classical channel: one TCP connection under TLS 1.3, both certificates pinned, two kinds of frames.
 
-Frame: 4 bytes length of the payload (big-endian), 1 byte kind ('R' a message of a round, 'C' a control message), 8 bytes number of the
-round (0 for control messages), payload. The number only sorts out what belongs to a round that was given up; the transcript has its own.
-TLS gives order and a shield against draining the authentication pools. No claim of a key rests on it (protocol §1).
+Frame: 4 bytes length of the payload (big-endian), 1 byte kind ('R' a message of a round, 'C' a control message), 8
+bytes number of the round (0 for control messages), payload. The number only sorts out what belongs to a round that
+was given up; the transcript has its own. TLS gives order and a shield against draining the authentication pools. No
+claim of a key rests on it (protocol §1).
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ SILENCE_LIMIT_S = 20.0
 
 
 def tls_context(*, is_server: bool, certificate: Path, key: Path, peer_certificate: Path) -> ssl.SSLContext:
-    """TLS 1.3 only, mutual, trusting exactly one certificate: the peer's own. Raises ConfigurationError with the file's name."""
+    """TLS 1.3 only, mutual, trusting exactly one certificate: the peer's own. Raises ConfigurationError with the
+    file's name.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if is_server else ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
@@ -104,7 +107,9 @@ class PeerLink:
 
 @asynccontextmanager
 async def connect(host: str, port: int, context: ssl.SSLContext) -> AsyncIterator[PeerLink]:
-    """Open the connection from our side. Raises PeerFailure when nobody listens or the certificate is not the pinned one."""
+    """Open the connection from our side. Raises PeerFailure when nobody listens or the certificate is not the pinned
+    one.
+    """
     try:
         reader, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname="")
     except ssl.SSLError as error:

@@ -1,7 +1,8 @@
-"""What the two nodes say to each other outside the rounds. Typed and bounded like postproc.messages, on a channel of their own.
+"""What the two nodes say to each other outside the rounds. Typed and bounded like postproc.messages, on a channel of
+their own.
 
-Nothing here is part of a key. What prepares a round (plan, calibration, synchronisation) is hashed into the `prelude_sha256` of the next
-RoundOpen by both nodes, so that it stands in that round's authenticated transcript.
+Nothing here is part of a key. What prepares a round (plan, calibration, synchronisation) is hashed into the
+`prelude_sha256` of the next RoundOpen by both nodes, so that it stands in that round's authenticated transcript.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ class CalibrationDone(Control, frozen=True, tag=4):
 
 
 class SessionStart(Control, frozen=True, tag=5):
-    """A->B: start the tagger. Blocks are the intervals first_block_slot + k * block_slots; the plan is fixed here, before any of them."""
+    """A->B: start the tagger. Blocks are the intervals first_block_slot + k * block_slots; the plan is fixed here,
+    before any of them.
+    """
 
     session_id: SessionId
     first_block_slot: Count
@@ -122,7 +125,7 @@ class LinkFault(Control, frozen=True, tag=10):
 
 
 class Telemetry(Control, frozen=True, tag=11):
-    """A->B, about once a second: output power relative to its calibration, and the laser's state. For diagnosis only."""
+    """A->B, about once a second: output power relative to its calibration, and the laser's state. For diagnosis."""
 
     power_ratio: Annotated[float, Meta(ge=0, le=1000)]
     is_emitting: bool
@@ -177,7 +180,9 @@ def decode(data: bytes) -> ControlMessage:
 
 
 class Prelude:
-    """Running hash over the messages that prepare a round, in the order in which both nodes agree: Alice's and Bob's separately."""
+    """Running hash over the messages that prepare a round, in the order in which both nodes agree: Alice's and Bob's
+    separately.
+    """
 
     def __init__(self) -> None:
         self._hashes = (hashlib.sha256(), hashlib.sha256())

@@ -1,8 +1,9 @@
 """The first exchange on every connection: who is there, do we agree, and what did a crash leave open.
 
-Both send a Hello, then a tag over both Hellos with a pad of the resynchronisation reserve, at the higher of the two positions. Only after
-the peer's tag has been verified is anything settled: a round that Alice has durably decided becomes ready on both sides, one that she has
-not decided is dropped on both (protocol §3.10). Evidence that the peer has seen us further than we are is a rollback: refused.
+Both send a Hello, then a tag over both Hellos with a pad of the resynchronisation reserve, at the higher of the two
+positions. Only after the peer's tag has been verified is anything settled: a round that Alice has durably decided
+becomes ready on both sides, one that she has not decided is dropped on both (protocol §3.10). Evidence that the peer
+has seen us further than we are is a rollback: refused.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ TIMEOUT_S = 20.0
 
 
 async def resynchronise(node: Node, link: PeerLink) -> None:
-    """Returns when both nodes stand at the same place. Raises PeerFailure, ConfigurationError (we disagree), SecurityFailure."""
+    """Returns when both nodes stand at the same place. Raises PeerFailure, ConfigurationError (we disagree),
+    SecurityFailure.
+    """
     own = await asyncio.to_thread(make_hello, node)
     own_bytes = await link.send(own)
     peer = await _receive(link, Hello)
@@ -121,7 +124,9 @@ def _compare_parameters(own: bytes, peer: bytes) -> None:
 
 
 def _refuse_rollback(own: Hello, peer: Hello) -> None:
-    """What Alice opens, burns or says is on her disk before Bob hears of it; so Bob is never ahead of Alice, nor a receiver of its sender."""
+    """What Alice opens, burns or says is on her disk before Bob hears of it; so Bob is never ahead of Alice, nor a
+    receiver of its sender.
+    """
     alice, bob = (own, peer) if own.role == "alice" else (peer, own)
     leaders = [("rounds", alice, alice.last_round, bob.last_round)]
     for pool in own.offsets:
@@ -132,7 +137,8 @@ def _refuse_rollback(own: Hello, peer: Hello) -> None:
     for what, leader, leading, following in leaders:
         if following > leading:
             raise RollbackDetected(
-                f"{leader.node} stands at {leading} in {what}, its peer has already seen {following}: an old copy was restored",
+                f"{leader.node} stands at {leading} in {what}, its peer has already seen {following}: "
+                "an old copy was restored",
                 remedy="never start from a backup; make and import a new pre-shared key on both nodes",
             )
 

@@ -95,7 +95,9 @@ class DurableSteps:
 
 
 class RoundShell:
-    """Runs one round to its end. Exceptions: PeerFailure (connection, silence), StorageFailure, InstrumentError from look-ups."""
+    """Runs one round to its end. Exceptions: PeerFailure (connection, silence), StorageFailure, InstrumentError from
+    look-ups.
+    """
 
     def __init__(
         self,

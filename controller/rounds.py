@@ -48,7 +48,9 @@ def canonical_parameters(parameters: LinkParameters) -> bytes:
 
 
 def burn_round_pads(node: Node, a_to_b_offset: int | None = None, b_to_a_offset: int | None = None) -> RoundPads:
-    """Burn all pads of the next round durably; at the peer's offsets when they are given. Raises PoolStarved, PadRefused."""
+    """Burn all pads of the next round durably; at the peer's offsets when they are given. Raises PoolStarved,
+    PadRefused.
+    """
     a_to_b = node.store.burn("round", "ab", PAD_BYTES * len(PADS_A_TO_B), a_to_b_offset)
     b_to_a = node.store.burn("round", "ba", PAD_BYTES * len(PADS_B_TO_A), b_to_a_offset)
     return RoundPads.cut(a_to_b.offset, bytes(a_to_b.data), b_to_a.offset, bytes(b_to_a.data))

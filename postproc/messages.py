@@ -1,7 +1,7 @@
 """What the two nodes say within a round. Frozen, typed, bounded, MessagePack on the wire.
 
-A message is decoded with `decode`, which refuses anything over `MAX_MESSAGE_BYTES`, unknown types, and fields out of bounds.
-Every message but `Tag` and `Abort` is part of the round's transcript, ordered by (phase, sender, sequence).
+A message is decoded with `decode`, which refuses anything over `MAX_MESSAGE_BYTES`, unknown types, and fields out of
+bounds. Every message but `Tag` and `Abort` is part of the round's transcript, ordered by (phase, sender, sequence).
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class RoundOpen(Message, frozen=True, tag=1):
     max_phase_error: Annotated[float, Meta(ge=0, le=0.5)]
     expected_qber_z: Annotated[float, Meta(ge=0.0001, le=0.2)]
     refill: Annotated[bytes, Meta(max_length=4096)]  # how the front of the key is cut into the authentication pools
-    prelude_sha256: Annotated[bytes, Meta(min_length=32, max_length=32)]  # over the calibration and sync messages since the last round
+    prelude_sha256: Annotated[
+        bytes, Meta(min_length=32, max_length=32)
+    ]  # over the calibration and sync messages since the last round
 
 
 class DetectionChunk(Message, frozen=True, tag=2):
@@ -124,8 +126,18 @@ class Abort(Message, frozen=True, tag=12):
 
 
 RoundMessage = (
-    RoundOpen | DetectionChunk | Bases | Reveal | Syndromes | FrameReport | Disclosure | Verification | ErrorCounts
-    | AmplificationSeed | Tag | Abort
+    RoundOpen
+    | DetectionChunk
+    | Bases
+    | Reveal
+    | Syndromes
+    | FrameReport
+    | Disclosure
+    | Verification
+    | ErrorCounts
+    | AmplificationSeed
+    | Tag
+    | Abort
 )
 
 PHASE: dict[type[Message], int] = {

@@ -1,9 +1,10 @@
 """Phase of the receiver's interferometer against the transmitter's, by its actuator (physics.md §5, routine 11).
 
-One state of the test basis is sent; the actuator is swept over more than one fringe; the contrast c = (n0 - n1) / (n0 + n1) between the two
-outputs follows (V/2) cos(2 pi (v - v0) / period) + imbalance. Only half of the light interferes (the central time bin), the other half is in
-both outputs alike, hence V/2. A fit gives the visibility V and the voltage v0 of the maximum, where the error ratio of the test basis is
-least: (1 - V) / 2. Dead time at high rates flattens the fringe by some percent; the limits leave room for that.
+One state of the test basis is sent; the actuator is swept over more than one fringe; the contrast c = (n0 - n1) / (n0
++ n1) between the two outputs follows (V/2) cos(2 pi (v - v0) / period) + imbalance. Only half of the light interferes
+(the central time bin), the other half is in both outputs alike, hence V/2. A fit gives the visibility V and the
+voltage v0 of the maximum, where the error ratio of the test basis is least: (1 - V) / 2. Dead time at high rates
+flattens the fringe by some percent; the limits leave room for that.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class PhaseSweep:
 def fit_fringe(voltage_v: np.ndarray, contrast: np.ndarray) -> tuple[float, float, float, float]:
     """(voltage of the maximum nearest 0, amplitude, fringe period in volts, rms residual) of a sampled cosine.
 
-    Linear least squares for amplitude, phase and a constant at each trial period, the best period refined by a second, finer scan.
+    Linear least squares for amplitude, phase and a constant at each trial period, the best period refined by a
+    second, finer scan.
     """
     span = float(voltage_v.max() - voltage_v.min())
     trials = np.geomspace(span / 6, span * 3, 400)

@@ -1,12 +1,13 @@
 """Mean photon number per intensity class, from the power meter at the monitor tap (physics.md §5, routines 6 and 8).
 
-A train of identical slots of one class is sent; the meter reads the average power P at the tap. Behind the tap, a fixed attenuation A leads to
-the fibre, so a slot carries on average
+A train of identical slots of one class is sent; the meter reads the average power P at the tap. Behind the tap, a
+fixed attenuation A leads to the fibre, so a slot carries on average
 
     mu = P / tap_ratio * 10^(-A/10) / (h nu f)            with h nu = h c / lambda and f the slot rate.
 
-The attenuator is moved until the signal class has its target, the modulator's level until the decoy class has its own. Both are measured again
-afterwards, with the readings that the calibration reports. Uncertainty: readings, fixed attenuation and tap ratio, added in quadrature.
+The attenuator is moved until the signal class has its target, the modulator's level until the decoy class has its
+own. Both are measured again afterwards, with the readings that the calibration reports. Uncertainty: readings, fixed
+attenuation and tap ratio, added in quadrature.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controller.calibration.result import CalibrationResult, Check
+from controller.calibration.result import CalibrationFailed, CalibrationResult, Check
 from controller.config import CalibrationSection, LinkSection, SourceBench
-from controller.errors import InstrumentFailure
 from drivers.roles import PowerMeter, SymbolTransmitter, VariableAttenuator
 
 ROUTINE = "mean-photon-number"
@@ -31,6 +31,7 @@ READINGS = 8
 SETTLE_S = 0.02
 MAX_STEPS = 12
 PATTERN_SLOTS = 64
+MIN_POWER_W = 1e-15  # below every meter's noise: stands for no light
 DAC_MAX = 65535
 CLASSES = ("signal", "decoy")
 
@@ -63,14 +64,22 @@ class MeanPhotonNumber:
     """The routine. `run` leaves the transmitter without a pattern and the settings in force."""
 
     def __init__(
-        self, source: Source, bench: SourceBench, link: LinkSection, limits: CalibrationSection, serials: dict[str, str]
+        self,
+        source: Source,
+        bench: SourceBench,
+        link: LinkSection,
+        limits: CalibrationSection,
+        serials: dict[str, str],
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._source, self._bench, self._link, self._limits, self._serials = source, bench, link, limits, serials
+        self._sleep = sleep
         self._levels = list(bench.intensity_dac)
 
-    def run(self, sleep: Callable[[float], None] = time.sleep) -> CalibrationResult:
-        """Find, then measure independently. Raises InstrumentError of a driver, or InstrumentFailure when a target is out of reach."""
-        self._sleep = sleep
+    def run(self) -> CalibrationResult:
+        """Find, then measure independently. Raises InstrumentError of a driver, or CalibrationFailed when a target is
+        out of reach.
+        """
         transmitter = self._source.transmitter
         self._source.meter.set_wavelength_nm(self._bench.wavelength_nm)
         for index, level in enumerate(self._levels):
@@ -93,6 +102,13 @@ class MeanPhotonNumber:
             sigma = value * result.values[f"relative_sigma_{name}"]
             self._source.transmitter.set_intensity(index, int(result.values[f"dac_{name}"]), value, sigma)
 
+    def power_ratio(self, result: CalibrationResult) -> float:
+        """Mean photon number of the signal class now, relative to that result, whose settings are in force."""
+        try:
+            return self._measure(0).value / result.values["mean_photon_number_signal"]
+        finally:
+            self._source.transmitter.set_pattern_off()
+
     # ---- find
 
     def _find_attenuation(self) -> None:
@@ -106,12 +122,13 @@ class MeanPhotonNumber:
                 return
             wanted_db = attenuation_db + error_db
             if not low <= wanted_db <= high:
-                raise InstrumentFailure(
-                    f"mean photon number {target:g} needs an attenuation of {wanted_db:.2f} dB, limits [{low:g}, {high:g}] dB",
+                raise CalibrationFailed(
+                    f"mean photon number {target:g} needs an attenuation of {wanted_db:.2f} dB, "
+                    f"limits [{low:g}, {high:g}] dB",
                     remedy="change the laser current or [bench.source] fixed_attenuation_db of the bench",
                 )
             attenuation_db = round(wanted_db, 3)
-        raise InstrumentFailure(
+        raise CalibrationFailed(
             f"attenuation does not settle: mean photon number off by {error_db:+.2f} dB after {MAX_STEPS} steps",
             remedy="look at the laser's power and the attenuator's read-back",
         )
@@ -135,12 +152,7 @@ class MeanPhotonNumber:
         self._source.transmitter.set_pattern(np.full(PATTERN_SLOTS, index << 4, np.uint8))
         self._sleep(SETTLE_S)
         readings = [self._source.meter.power_w() for _ in range(READINGS)]
-        power_w = statistics.fmean(readings)
-        if power_w <= 0:
-            raise InstrumentFailure(
-                f"no light at the monitor tap: {power_w:.3g} W in class {CLASSES[index]}",
-                remedy="check laser emission, modulator bias and the meter's zero",
-            )
+        power_w = max(statistics.fmean(readings), MIN_POWER_W)
         reading_sigma = statistics.stdev(readings) / math.sqrt(READINGS) / power_w
         attenuation_sigma = math.log(10) / 10 * self._bench.fixed_attenuation_sigma_db
         tap_sigma = self._bench.tap_ratio_sigma / self._bench.tap_ratio
@@ -161,8 +173,21 @@ class MeanPhotonNumber:
                 f"dac_{name}": float(level),
             }
             low, high = target * (1 - tolerance), target * (1 + tolerance)
-            checks.append(Check(f"mean photon number {name}", found.value, found.value * found.relative_sigma, low, high, "photons"))
-            checks.append(Check(f"relative uncertainty {name}", found.relative_sigma, 0.0, 0.0, self._limits.mean_photon_sigma_limit, ""))
+            checks.append(
+                Check(
+                    f"mean photon number {name}", found.value, found.value * found.relative_sigma, low, high, "photons"
+                )
+            )
+            checks.append(
+                Check(
+                    f"relative uncertainty {name}",
+                    found.relative_sigma,
+                    0.0,
+                    0.0,
+                    self._limits.mean_photon_sigma_limit,
+                    "",
+                )
+            )
         return CalibrationResult(
             routine=ROUTINE,
             time_unix_s=time.time(),

@@ -1,4 +1,5 @@
-"""Bob's calibrations: polarization by count rate, delays and gates by the scan of the acceptance window, counts for the phase sweep.
+"""Bob's calibrations: polarization by count rate, delays and gates by the scan of the acceptance window, counts for
+the phase sweep.
 
 Each measures on a fresh stretch of tags while Alice repeats a known pattern (physics.md §5, routines 2, 12 and 15).
 """
@@ -27,13 +28,19 @@ POLARIZATION_STEPS_V = (1.2, 0.6, 0.3, 0.15)
 MAX_FWHM_PS = 300.0
 SEARCH_PPM = 20.0
 CAPTURE_LIMIT = 0.98
+UNLIMITED = 1e12  # JSON has no infinity
 
 
 class ReceiverRoutines:
     """The routines of one receiver. Every method blocks for up to some seconds."""
 
     def __init__(
-        self, tagger: TimeTagger, bench: ReceiverBench, limits: CalibrationSection, slot_rate_hz: float, serials: dict[str, str]
+        self,
+        tagger: TimeTagger,
+        bench: ReceiverBench,
+        limits: CalibrationSection,
+        slot_rate_hz: float,
+        serials: dict[str, str],
     ) -> None:
         self._tagger, self._bench, self._limits = tagger, bench, limits
         self._period_ps = 1e12 / slot_rate_hz
@@ -82,7 +89,9 @@ class ReceiverRoutines:
         return self._gates_result(scan, period.period_ps)
 
     def count_outputs(self) -> tuple[int, int]:
-        """Clicks of the interferometer's two outputs. Half of the light in that arm does not interfere and is in both alike."""
+        """Clicks of the interferometer's two outputs. Half of the light in that arm does not interfere and is in both
+        alike.
+        """
         batch = capture(self._tagger, self._bench.channels, PHASE_TAGS, CAPTURE_TIMEOUT_S)
         counts = np.bincount(batch.channel, minlength=256)
         return int(counts[self._bench.channels[1]]), int(counts[self._bench.channels[2]])
@@ -92,7 +101,14 @@ class ReceiverRoutines:
         values: dict[str, float] = {"period_ps": period_ps, "phase_ps": scan.phase_ps}
         for c in scan.channels:
             checks += [
-                Check(f"peak of channel {c.channel}", c.significance, 0.0, self._limits.gate_significance, np.inf, "sigma"),
+                Check(
+                    f"peak of channel {c.channel}",
+                    c.significance,
+                    0.0,
+                    self._limits.gate_significance,
+                    UNLIMITED,
+                    "sigma",
+                ),
                 Check(f"width of channel {c.channel}", c.fwhm_ps, scan.bin_ps, 0.0, MAX_FWHM_PS, "ps"),
                 Check(f"captured by the gate of channel {c.channel}", c.captured, 0.001, CAPTURE_LIMIT, 1.01, ""),
             ]

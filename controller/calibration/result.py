@@ -10,7 +10,11 @@ from typing import Any
 
 import msgspec
 
-from controller.errors import StorageFailure
+from controller.errors import InstrumentFailure, StorageFailure
+
+
+class CalibrationFailed(InstrumentFailure):
+    """A routine cannot reach its target with the bench as it is now."""
 
 
 class Verdict(StrEnum):
@@ -37,7 +41,9 @@ class Check(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """For messages: name, value, limits, unit."""
-        return f"{self.name} = {self.value:.4g} ± {self.sigma:.2g} {self.unit}, limits [{self.low:.4g}, {self.high:.4g}]"
+        return (
+            f"{self.name} = {self.value:.4g} ± {self.sigma:.2g} {self.unit}, limits [{self.low:.4g}, {self.high:.4g}]"
+        )
 
 
 class CalibrationResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +112,9 @@ class CalibrationStore:
         return path
 
     def latest(self, routine: str) -> CalibrationResult | None:
-        """The newest result of a routine that can be read, or None. A damaged file counts as absent: it is measured again."""
+        """The newest result of a routine that can be read, or None. A damaged file counts as absent: it is measured
+        again.
+        """
         results = []
         for path in self._directory.glob(f"{routine}-*.json"):
             try:

@@ -1,4 +1,6 @@
-"""Accept or abort, by what was fixed before the block (fixed-length mode, protocol §3.8). Both nodes compute this from the same integers."""
+"""Accept or abort, by what was fixed before the block (fixed-length mode, protocol §3.8). Both nodes compute this
+from the same integers.
+"""
 
 from __future__ import annotations
 

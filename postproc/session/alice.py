@@ -250,7 +250,7 @@ class AliceRound(Round):
 
     def _on_computed(self, event: Computed) -> list[Action]:
         match event.job, event.result:
-            case (SyndromeJob() | ExtraSyndromeJob()), tuple() as syndromes:
+            case ((SyndromeJob() | ExtraSyndromeJob()), tuple() as syndromes):
                 return self._on_syndromes_made(syndromes)
             case HashJob(), bytes() as value:
                 return self._on_hashed(value)

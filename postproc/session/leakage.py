@@ -35,7 +35,9 @@ class LeakageLedger:
         self._syndrome_bits[frame] = 0
 
     def charge_error_counts(self, n_key: tuple[int, ...]) -> None:
-        """The error counts m_K of each intensity class take one of n + 1 values: ceil(log2(n + 1)) bits each (protocol §3.7)."""
+        """The error counts m_K of each intensity class take one of n + 1 values: ceil(log2(n + 1)) bits each
+        (protocol §3.7).
+        """
         self._error_count_bits = sum(n.bit_length() for n in n_key)
 
     def charge_verification(self, bits: int) -> None:

@@ -3,7 +3,8 @@
           Alice                                            Bob
   SLOTS         <- DetectionChunk*, Bases         WAITING   (the block is being acquired)
   EARLY_TAG     <- Tag early                      REVEAL    -> chunks, Bases, tag early      <- Reveal
-                -> Reveal, Syndromes              SYNDROMES                                  <- Syndromes | Disclosure | Verification
+                -> Reveal, Syndromes              SYNDROMES                                  <- Syndromes | Disclosure
+                | Verification
   RECONCILING   <- FrameReport                              -> FrameReport
                 -> Syndromes | Disclosure, Verification
   ERRORS        <- ErrorCounts                    SEED      -> ErrorCounts                   <- AmplificationSeed
@@ -12,8 +13,9 @@
                 <- Tag acknowledge                          (key ready) -> tag acknowledge
   DONE                                            DONE
 
-A message that the table does not allow in the state is a ProtocolViolation: the round ends, no key. After Alice has decided or Bob has stored
-the key as pending, a round no longer ends by a message: it is settled by Alice's durable decision (protocol §3.10).
+A message that the table does not allow in the state is a ProtocolViolation: the round ends, no key. After Alice has
+decided or Bob has stored the key as pending, a round no longer ends by a message: it is settled by Alice's durable
+decision (protocol §3.10).
 """
 
 from __future__ import annotations
@@ -94,7 +96,9 @@ class Round:
     # ---- in
 
     def receive(self, payload: bytes) -> list[Action]:
-        """A message of the peer. Raises ProtocolViolation; the caller then ends the round with `abort`. After the end: void."""
+        """A message of the peer. Raises ProtocolViolation; the caller then ends the round with `abort`. After the
+        end: void.
+        """
         if self.state is State.DONE:
             return []
         message = messages.decode(payload)

@@ -63,7 +63,7 @@ def find_onset(time_ps: NDArray[np.int64], start_ps: int = 0) -> int:
     gain[-min(50, time_ps.size // 2) :] = -np.inf  # a rate needs some tags
     best = int(np.argmax(gain))
     flat = time_ps.size * np.log(time_ps.size / max(1.0, float(time_ps[-1] - start_ps)))
-    rise = (after[best] / lapse_after[best]) / max(before[best] / lapse_before[best], 1e-300)
+    rise = (after[best] / lapse_after[best]) / (max(before[best], 1.0) / lapse_before[best])
     if gain[best] - flat < MIN_ONSET_LOG_LIKELIHOOD or rise < MIN_RATE_RISE:
         raise SynchronisationLost(
             f"no onset of light in {time_ps.size} tags: the best rise is {rise:.2f}-fold (at least {MIN_RATE_RISE} "
