@@ -11,13 +11,12 @@ id of a LOOK block is the session's id; there is no PPS, so that `SESS:ARM` star
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,36 +24,20 @@ from numpy.typing import NDArray
 from sim_instruments.faults import FaultKind
 from sim_instruments.instruments import txp_wire as wire
 from sim_instruments.instruments.base import Conversation, Device, Send
+from sim_instruments.instruments.txp_settings import BIAS_LIMIT_V, TxpSettings, numbers, whole
 from sim_instruments.instruments.txp_wire import Command, TxpConversation, TxpError
 from sim_instruments.knobs import KnobError
 from sim_instruments.scpi import ErrorQueue
 from sim_instruments.world import World
+
+Commands = dict[str, Callable[[Command], str | bytes]]
 
 SESSION_ID = re.compile(r"[0-9A-Fa-f]{16}")
 FAULT_INTERLOCK = 1 << 9
 MAX_BATCH = 1 << 21
 MAX_BLOCK_BYTES = 16 + 8 * MAX_BATCH
 MAX_PATTERN_SLOTS = 1 << 20
-PROBABILITY_STEPS = 1 << 16  # resolution of the random number comparators
 HORIZON_SLOTS = 1 << 33
-BIAS_LIMIT_V = 10.0
-DAC_MOST = 65_535
-EARLIEST_OF_STATE = ((0, 0), (65_535, 0), (32_768, 0), (32_768, 32_768))
-
-
-@dataclass(slots=True)
-class _Settings:
-    """What CONF:HASH? covers; volatile."""
-
-    slot_rate_hz: float
-    clock: str = "INT"
-    random_source: str = "INT"
-    state_probabilities: tuple[float, ...] = (0.25, 0.25, 0.25, 0.25)
-    intensity_probabilities: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0)
-    state_table: list[tuple[int, int]] = field(default_factory=lambda: list(EARLIEST_OF_STATE))
-    intensity_table: list[tuple[int, float, float]] = field(default_factory=lambda: [(0, float("nan"), 0.0)] * 4)
-    bias_v: float = 0.0
-    heartbeat_s: float = 5.0
 
 
 @dataclass(slots=True)
@@ -82,9 +65,11 @@ class TxpTransmitter(Device):
         self._control_links = 0
         self._heartbeat: threading.Timer | None = None
         self._heartbeat_lock = threading.Lock()
+        with world.lock:
+            self._settings = TxpSettings(world, self._require_idle)
+            self._reset_device()
         self._control = self._control_commands()
-        self._data = {name: self._control[name] for name in ("*IDN?", "SAFE", "DISC", "LOOK")}
-        self.power_on()
+        self._data: Commands = {"LOOK": self._look_up, "*IDN?": self._control["*IDN?"], "SAFE": self._control["SAFE"]}
 
     @property
     def ports(self) -> dict[str, Callable[[Send], Conversation]]:
@@ -95,16 +80,13 @@ class TxpTransmitter(Device):
 
     def power_on(self) -> None:
         with self._world.lock:
-            self._settings = _Settings(self._world.bench.source.slot_rate_hz)
-            self._session = _Session()
-            self._state = "IDLE"
-            self._pattern = "OFF"
-            self._pattern_data: NDArray[np.uint8] | None = None
-            self._faults_latched = 0
-            self._world.stop_session()
-            self._world.set_pattern(None)
-            self._world.set_transmitter_on(False)
-            self._apply_all()
+            self._settings.power_on()
+            self._reset_device()
+
+    def _reset_device(self) -> None:
+        self._faults_latched = 0
+        self._pattern_data: NDArray[np.uint8] | None = None
+        self._make_safe()
 
     def special_fault(self, kind: FaultKind) -> None:
         if kind is FaultKind.INTERLOCK:
@@ -144,7 +126,7 @@ class TxpTransmitter(Device):
     def converse_control(self, send: Send) -> TxpConversation:
         return self._converse(send, self._control)
 
-    def _converse(self, send: Send, commands: dict[str, Callable[[Command], str | bytes]]) -> TxpConversation:
+    def _converse(self, send: Send, commands: Commands) -> TxpConversation:
         errors = ErrorQueue()
 
         def answer(command: Command) -> bytes:
@@ -169,34 +151,15 @@ class TxpTransmitter(Device):
 
         return TxpConversation(send, answer, max_block_bytes=MAX_BLOCK_BYTES)
 
-    def _control_commands(self) -> dict[str, Callable[[Command], str | bytes]]:
+    def _control_commands(self) -> Commands:
         return {
             "*IDN?": lambda _: self._identity(),
             "*RST": lambda _: self._reset(),
             "*OPC?": lambda _: "1",
             "SYST:VERS?": lambda _: "1999.0" if self.faults.is_wrong_identity else "TXP,1.0",
             "CAP?": lambda _: self._capabilities(),
-            "CLOC:REF": self._set_clock,
-            "CLOC:REF?": lambda _: self._settings.clock,
-            "CLOC:STAT?": lambda _: "1,1,0,0,0.0",
-            "SLOT:RATE": self._set_slot_rate,
-            "SLOT:RATE?": lambda _: f"{self._settings.slot_rate_hz:.0f}",
+            **self._settings.commands(),
             "SLOT:NOW?": lambda _: f"{self._slot_now()},{time.time_ns()}",
-            "STAT:TABL": self._set_state,
-            "STAT:TABL?": lambda _: ",".join(f"{a},{b}" for a, b in self._settings.state_table),
-            "STAT:PROB": self._set_state_probabilities,
-            "STAT:PROB?": lambda _: _csv(self._settings.state_probabilities),
-            "INT:TABL": self._set_intensity,
-            "INT:TABL?": lambda _: ",".join(f"{d},{m:.9g},{s:.9g}" for d, m, s in self._settings.intensity_table),
-            "INT:PROB": self._set_intensity_probabilities,
-            "INT:PROB?": lambda _: _csv(self._settings.intensity_probabilities),
-            "CONF:HASH?": lambda _: hashlib.sha256(repr(self._settings).encode()).hexdigest(),
-            "BIAS": self._set_bias,
-            "BIAS?": self._bias,
-            "HEART": self._set_heartbeat,
-            "HEART?": lambda _: f"{self._settings.heartbeat_s:g}",
-            "RNG:SOUR": self._set_random_source,
-            "RNG:SOUR?": lambda _: self._settings.random_source,
             "RNG:STAT?": lambda _: f"1,{2 * self._session.consumed},{2 * self._session.consumed},0,65536",
             "PATT": self._set_pattern,
             "PATT?": lambda _: self._pattern,
@@ -205,7 +168,6 @@ class TxpTransmitter(Device):
             "SESS:STAT?": lambda _: self._session_status(),
             "SESS:STOP": lambda _: self._stop(),
             "SESS:END": lambda _: self._end(),
-            "LOOK": self._look_up,
             "DISC": self._discard,
             "MON?": self._monitor,
             "STAT:QUES?": lambda _: str(self._faults_latched),
@@ -248,90 +210,6 @@ class TxpTransmitter(Device):
             separators=(",", ":"),
         )
 
-    def _set_clock(self, command: Command) -> str:
-        if command.argument.upper() not in ("INT", "EXT10M"):
-            raise TxpError(wire.NO_SUCH_HARDWARE, "clock references are INT and EXT10M")
-        self._settings.clock = command.argument.upper()
-        return "OK"
-
-    def _set_slot_rate(self, command: Command) -> str:
-        (rate_hz,) = _numbers(command.argument, 1, 1)
-        self._require_idle()
-        if rate_hz != self._world.bench.source.slot_rate_hz:
-            raise TxpError(
-                wire.OUT_OF_RANGE, f"the slot rate can only be {self._world.bench.source.slot_rate_hz:.0f} Hz"
-            )
-        return "OK"
-
-    def _set_state(self, command: Command) -> str:
-        values = [_whole(v) for v in _numbers(command.argument, 2, 3)]
-        self._require_idle()
-        index, levels = _index(values[0], 4), (values[1], values[2] if len(values) == 3 else 0)
-        self._world.set_state_levels(index, *levels)
-        self._settings.state_table[index] = levels
-        return "OK"
-
-    def _set_intensity(self, command: Command) -> str:
-        values = _numbers(command.argument, 4, 4, allow_nan=True)
-        self._require_idle()
-        index, dac = _index(_whole(values[0]), 4), _whole(values[1])
-        if not 0 <= dac <= DAC_MOST:
-            raise TxpError(wire.OUT_OF_RANGE, f"DAC word {dac} is outside 0 to {DAC_MOST}")
-        self._world.set_intensity_level(index, dac)
-        self._settings.intensity_table[index] = (dac, values[2], values[3])
-        return "OK"
-
-    def _set_state_probabilities(self, command: Command) -> str:
-        realised = _realised(_numbers(command.argument, 1, 4))
-        self._require_idle()
-        self._world.set_state_probabilities(realised)
-        self._settings.state_probabilities = realised
-        return "OK"
-
-    def _set_intensity_probabilities(self, command: Command) -> str:
-        realised = _realised(_numbers(command.argument, 1, 4))
-        self._require_idle()
-        self._world.set_intensity_probabilities(realised)
-        self._settings.intensity_probabilities = realised
-        return "OK"
-
-    def _set_bias(self, command: Command) -> str:
-        channel, voltage_v = _numbers(command.argument, 2, 2)
-        if channel != 0:
-            raise TxpError(wire.NO_SUCH_HARDWARE, f"there is no bias channel {channel:g}")
-        if not -BIAS_LIMIT_V <= voltage_v <= BIAS_LIMIT_V:
-            raise TxpError(wire.OUT_OF_RANGE, f"{voltage_v:g} V is outside {-BIAS_LIMIT_V:g} to {BIAS_LIMIT_V:g} V")
-        self._world.set_phase_bias_v(voltage_v)
-        self._settings.bias_v = voltage_v
-        return "OK"
-
-    def _bias(self, command: Command) -> str:
-        if command.argument not in ("", "0"):
-            raise TxpError(wire.NO_SUCH_HARDWARE, f"there is no bias channel {command.argument[:20]}")
-        return f"{self._settings.bias_v:.6f}"
-
-    def _set_heartbeat(self, command: Command) -> str:
-        (seconds,) = _numbers(command.argument, 1, 1)
-        if not 0.1 <= seconds <= 3600:
-            raise TxpError(wire.OUT_OF_RANGE, f"HEART {seconds:g} s is outside 0.1 to 3600 s")
-        self._settings.heartbeat_s = seconds
-        return "OK"
-
-    def _set_random_source(self, command: Command) -> str:
-        if command.argument.upper() != "INT":
-            raise TxpError(wire.NO_SUCH_HARDWARE, "the random source is INT")
-        return "OK"
-
-    def _apply_all(self) -> None:
-        s = self._settings
-        for index, levels in enumerate(s.state_table):
-            self._world.set_state_levels(index, *levels)
-        for index, (dac, _, _) in enumerate(s.intensity_table):
-            self._world.set_intensity_level(index, dac)
-        self._world.set_state_probabilities(s.state_probabilities)
-        self._world.set_intensity_probabilities(s.intensity_probabilities)
-        self._world.set_phase_bias_v(s.bias_v)
-
     # --- patterns, sessions ------------------------------------------------------------------------------------------
     def _load_pattern(self, command: Command) -> str:
         if command.block is None or not command.block:
@@ -339,7 +217,7 @@ class TxpTransmitter(Device):
         if len(command.block) > MAX_PATTERN_SLOTS:
             raise TxpError(wire.TOO_MUCH, f"a pattern has at most {MAX_PATTERN_SLOTS} slots")
         symbols = np.frombuffer(command.block, dtype=np.uint8)
-        if np.any(symbols & 0b1100_1100):
+        if np.any(symbols & wire.NOT_IN_PATTERN):
             raise TxpError(wire.OUT_OF_RANGE, "a symbol names a state above 3 or has bit 6 or 7 set")
         self._pattern_data = symbols.copy()
         if self._pattern == "USER":
@@ -436,11 +314,11 @@ class TxpTransmitter(Device):
         self._check_look_up(session, slots)
         symbols = self._world.symbols(slots)
         if self._session.is_calibration:
-            symbols = symbols | np.uint8(0x40)
+            symbols = symbols | np.uint8(wire.CALIBRATION)
         if slots.size:
             self._session.last_read = int(slots[-1])
             self._session.consumed += int(slots.size)
-        return wire.look_up_reply(session, symbols)
+        return wire.look_up_reply(session, symbols, flags=int(np.any(symbols & wire.INVALID)))
 
     def _check_look_up(self, session: int, slots: NDArray[np.uint64]) -> None:
         """All or nothing: raises TxpError before anything is consumed."""
@@ -465,12 +343,12 @@ class TxpTransmitter(Device):
             raise TxpError(wire.EXPIRED, f"slot {first} is gone; the lowest is {self._horizon_low()}")
 
     def _discard(self, command: Command) -> str:
-        (slot,) = _numbers(command.argument, 1, 1)
+        (slot,) = numbers(command.argument, 1, 1)
         if not self._session.id:
             raise TxpError(wire.NOT_ARMED, "no session")
         if not 0 <= slot <= self._slot_now():
             raise TxpError(wire.OUT_OF_RANGE, f"slot {slot:.0f} is outside 0 to {self._slot_now()}")
-        self._session.discarded_below = max(self._session.discarded_below, _whole(slot))
+        self._session.discarded_below = max(self._session.discarded_below, whole(slot))
         return "OK"
 
     def _monitor(self, command: Command) -> str:
@@ -501,41 +379,3 @@ class _ControlConversation:
     def close(self) -> None:
         self._inner.close()
         self._device.control_closed()
-
-
-def _numbers(text: str, least: int, most: int, *, allow_nan: bool = False) -> list[float]:
-    """Between `least` and `most` numbers, comma separated. Raises TxpError -100."""
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise TxpError(wire.SYNTAX, f"not numbers: {text[:60]}") from None
-    if not least <= len(values) <= most:
-        raise TxpError(wire.SYNTAX, f"{len(values)} values; {least} to {most} needed")
-    if not allow_nan and not all(np.isfinite(values)):
-        raise TxpError(wire.SYNTAX, f"not finite: {text[:60]}")
-    return values
-
-
-def _whole(value: float) -> int:
-    if not float(value).is_integer():
-        raise TxpError(wire.SYNTAX, f"{value:g} is not a whole number")
-    return int(value)
-
-
-def _index(value: int, count: int) -> int:
-    if not 0 <= value < count:
-        raise TxpError(wire.OUT_OF_RANGE, f"index {value} is outside 0 to {count - 1}")
-    return value
-
-
-def _realised(probabilities: list[float]) -> tuple[float, ...]:
-    """The distribution that the comparators can do: multiples of 2^-16; the largest takes what rounding leaves."""
-    if min(probabilities) < 0 or abs(sum(probabilities) - 1) > 1e-6:
-        raise TxpError(wire.OUT_OF_RANGE, f"probabilities must be 0 or more and sum to 1, not {sum(probabilities):.9g}")
-    steps = [round(p * PROBABILITY_STEPS) for p in probabilities]
-    steps[steps.index(max(steps))] += PROBABILITY_STEPS - sum(steps)
-    return tuple(step / PROBABILITY_STEPS for step in steps)
-
-
-def _csv(values: tuple[float, ...]) -> str:
-    return ",".join(f"{value:.9g}" for value in values)

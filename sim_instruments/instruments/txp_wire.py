@@ -13,6 +13,8 @@ from sim_instruments.crc32c import crc32c
 from sim_instruments.instruments.base import Send
 
 MAX_LINE_BYTES = 512
+CALIBRATION, INVALID = 0x40, 0x80  # bits of a symbol byte
+NOT_IN_PATTERN = 0b1100_1100  # states above 3, and the two bits above
 LOOK_HEADER = struct.Struct("<QII")  # session id, slots, 0 (flags in the reply)
 
 
