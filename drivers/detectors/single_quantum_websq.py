@@ -124,6 +124,7 @@ class WebSq(LinkedInstrument):
         self._set("DetectorEnable", "DetectorEnable", is_enabled)
 
     def is_enabled(self) -> bool:
+        """Whether the bias currents are on. Raises GarbledReply."""
         """True while the bias is on. Raises GarbledReply if the answer is neither yes nor no."""
         value = self._values()["DetectorEnable"]
         if not isinstance(value, bool):

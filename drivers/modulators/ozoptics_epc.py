@@ -20,6 +20,7 @@ VOLTAGE_LIMITS_V = (-5.0, 5.0)
 VOLTAGE_TOLERANCE_V = 0.005  # rounding to 1 mV and the step of a 12-bit converter over 10 V
 SUBSTITUTE = "no identity query; the answer to V? has the shape of an EPC's"
 _MAX_LINES = 8
+_SYNCHRONISER = b"WF?"
 _CHANNEL_VALUE = re.compile(r"CH(\d)\s*([+-]?\d{1,5})(?!\d)")
 
 
@@ -94,6 +95,19 @@ class Epc(LinkedInstrument):
         except CommandRejected as error:
             raise self._wrong(f"{error.entries[0][1]!r} to V?", "an OZ Optics EPC") from error
         return Identity("OZ Optics", "EPC", "", "", substitute=SUBSTITUTE)
+
+    def _synchronise(self) -> None:
+        """Ask for the wave form, which nothing else asks for; lines before its answer belong to older questions."""
+        self._link.write(_SYNCHRONISER + self.terminator)
+        for _ in range(2 * _MAX_LINES):
+            if "waveform" in self._decoded(self._link.read_until(self.terminator, self.timeout_s, 1024)).lower():
+                self._link.read_until(b"Done" + self.terminator, self.timeout_s, 1024)
+                return
+        raise GarbledReply(
+            f"it does not find back into step: {_SYNCHRONISER.decode('ascii')} is not answered",
+            instrument=self.name,
+            remedy="restart it, then open it again",
+        )
 
     def _exchange(self, command: bytes, timeout_s: float) -> str:
         """Content lines up to `Done`, joined by blanks."""
