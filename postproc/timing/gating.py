@@ -101,8 +101,6 @@ def _assign(time, channel, anchor_slot, anchor_ps, fraction, period, start, widt
             c = 0
         since = float(time[i] - anchor_ps) - fraction
         corrected[i] = time[i] - delay[c]
-        k = np.floor((since - delay[c]) * inverse)
-        slot[i] = anchor_slot + np.int64(k)
         out[i] = OUTSIDE
         for g in range(MAX_GATES_PER_CHANNEL):
             if width[c, g] <= 0.0:
@@ -113,6 +111,8 @@ def _assign(time, channel, anchor_slot, anchor_ps, fraction, period, start, widt
                 slot[i] = anchor_slot + np.int64(k)
                 out[i] = code[c, g]
                 break
+        if out[i] == OUTSIDE:
+            slot[i] = anchor_slot + np.int64(np.floor((since - delay[c]) * inverse))
 
 
 @dataclass(frozen=True, slots=True)

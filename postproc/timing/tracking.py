@@ -23,7 +23,7 @@ from postproc.errors import InputOutOfRange, SynchronisationLost
 from postproc.records import Gate
 from postproc.timing.clock import ClockSegment, PulsePhase, pulse_phase
 
-MAX_PHASE_TAGS = 20_000  # per batch; more do not sharpen the loop
+MAX_PHASE_TAGS = 4_000  # per batch: 0.5 ps at 30 ps of jitter; more would not sharpen the loop
 MIN_BATCH_SIGNIFICANCE = 20.0
 MIN_STRENGTH = 0.3
 STEP_SIGMAS = 8.0
