@@ -64,7 +64,7 @@ class PadPools:
         return Pad(region, direction, offset, data)
 
     def skip_to(self, region: Region, direction: PadDirection, offset: int) -> None:
-        """Burn up to a position that the peer has named *authenticated*, however far ahead it is. Behind: nothing happens.
+        """Burn up to a position that the peer has named authenticated, however far. Behind: nothing happens.
 
         Raises PadRefused beyond the end of the pool.
         """
