@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ from controller.supervisor import Child, Supervisor
 
 POLL_S = 0.25
 BENCH_START_S = 60.0
-ATTACKED_BLOCKS = 2  # that must abort before the demo calls the attack detected
+WATCH_ATTACK_S = 6.0  # after the first abort: no key may follow
 KEYS_COMPARED = 16
 TARGET_MARGIN = 1.1  # the nodes count amplified bits; some of them refill the authentication pools
 FILES = ("alice.toml", "bob.toml", "bench.toml")
@@ -168,19 +168,17 @@ class Demo:
     def _until_target(self, family: Supervisor) -> dict[str, NodeStatus]:
         """Watch until both stores hold the target, or until the attack has been noticed."""
         statuses: dict[str, NodeStatus] = {}
-        is_attacked = False
+        attack = _AttackWatch(self._options.attack)
 
         def is_over() -> bool:
-            nonlocal is_attacked
             statuses.update(self._statuses())
             if not self._has_gates:
                 self._register_gates()
-            if self._options.attack and not is_attacked and _is_distilling(statuses):
+            if attack.is_due(statuses):
                 self._bench({"do": "attack", "name": self._options.attack, "fraction": 1.0})
-                is_attacked = True
             self._observe(self._stage, list(statuses.values()))
             if self._options.attack:
-                return is_attacked and _aborted(statuses) >= ATTACKED_BLOCKS
+                return attack.is_over(statuses)
             return len(statuses) == 2 and all(
                 s.key_bits_in_store >= self._options.secret_bits for s in statuses.values()
             )
@@ -270,12 +268,26 @@ def new_workspace(parent: Path) -> Path:
     return parent / f"demo-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
-def _is_distilling(statuses: dict[str, NodeStatus]) -> bool:
-    return len(statuses) == 2 and all(status.state == "Distilling" for status in statuses.values())
+class _AttackWatch:
+    """When to mount an attack (as soon as both nodes have calibrated and begin a session), and when it was seen."""
 
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._is_mounted = False
+        self._first_abort_s: float | None = None
 
-def _aborted(statuses: dict[str, NodeStatus]) -> int:
-    return max((status.blocks_aborted for status in statuses.values()), default=0)
+    def is_due(self, statuses: Mapping[str, NodeStatus]) -> bool:
+        """True once, when a session begins."""
+        begins = any(status.state in ("Synchronising", "Distilling") for status in statuses.values())
+        is_due = bool(self._name) and not self._is_mounted and begins
+        self._is_mounted = self._is_mounted or is_due
+        return is_due
+
+    def is_over(self, statuses: Mapping[str, NodeStatus]) -> bool:
+        """Whether a block was given up, and time enough has passed in which another one might have become a key."""
+        if self._first_abort_s is None and any(status.blocks_aborted for status in statuses.values()):
+            self._first_abort_s = time.monotonic()
+        return self._first_abort_s is not None and time.monotonic() - self._first_abort_s > WATCH_ATTACK_S
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -29,6 +29,7 @@ def summarise(result: DemoResult) -> dict[str, Any]:
         "blocks": len(blocks),
         "aborted_blocks": len(bob.blocks) - len(blocks),
         "abort_reasons": sorted({block.reason for run in (alice, bob) for block in run.blocks if block.reason}),
+        "alarms": sorted({f"{alarm.id}: {alarm.detail}" for status in statuses.values() for alarm in status.alarms}),
         "qber_z": _ratio(blocks, "key"),
         "qber_x": _ratio(blocks, "test"),
         "phase_error_bound": max((block.phase_error_bound for block in blocks), default=None),

@@ -72,22 +72,33 @@ def demo(
     summary = summarise(result)
     report = write_report(place / "report.html", result.run_files, summary)
     summary["report"] = str(report)
-    _conclude(summary, attack, is_json=as_json)
-    return 0
+    return _conclude(summary, is_json=as_json)
 
 
-def _conclude(summary: dict[str, Any], attack: str, *, is_json: bool) -> None:
-    """Print the end; raises Aborted when there is no key, or when the keys of both sides differ."""
-    from controller.errors import Aborted
+def _conclude(summary: dict[str, Any], *, is_json: bool) -> int:
+    """Print the end; the exit code says whether it is what a demonstration must come to."""
+    from controller.errors import EXIT_INSECURE, EXIT_OK
 
+    failure = _failure(summary)
+    if failure:
+        summary["error"] = failure
     if is_json:
         print_json(summary)
     else:
         _print_summary(summary)
+    if failure:
+        print(f"qkd: {failure}", file=sys.stderr)
+    return EXIT_INSECURE if failure else EXIT_OK
+
+
+def _failure(summary: dict[str, Any]) -> str:
+    """Why there is no key, or why the keys must not be used; "" when all is well."""
+    attack = summary["attack"]
     if attack and not summary["blocks"]:
-        raise Aborted(f"attack {attack!r}: no key was made; {'; '.join(summary['abort_reasons'])}")
-    if not attack and not summary["keys_match"]:
-        raise Aborted("the keys of the two sides differ", remedy=f"read {summary['report']}")
+        return f"attack {attack!r}: no key was made; {'; '.join(summary['abort_reasons'])}"
+    if attack:
+        return f"attack {attack!r}: {summary['blocks']} blocks became keys; this must not be"
+    return "" if summary["keys_match"] else f"the keys of the two sides differ; read {summary['report']}"
 
 
 @contextlib.contextmanager
