@@ -180,7 +180,7 @@ class CalibrationSection(Section):
 
 
 class KmeSection(Section):
-    """[kme]: key delivery (ETSI GS QKD 014) over mutual TLS. SAE ids are the common names of certificates."""
+    """[kme]: key delivery (ETSI GS QKD 014) over mutual TLS. A consumer is who its certificate's URI name urn:qkd:sae:ID says."""
 
     id: Name
     peer_id: Name
