@@ -57,7 +57,7 @@ def gate_table(gates: tuple[Gate, ...], channel_delays_ps: dict[int, float] | No
     """Arrays of `gates`. channel_delays_ps: detection delay of each channel relative to the others (0 where missing);
     it only orders clicks of different channels, the gates themselves already contain it.
 
-    Raises InputOutOfRange for a channel outside 1..31, a bit that is no bit, a width <= 0, or overlapping gates."""
+    Raises InputOutOfRange for a channel outside 1..31, a bit that is no bit, a width <= 0, or too many gates."""
     start = np.zeros((MAX_CHANNELS, MAX_GATES_PER_CHANNEL))
     width = np.full((MAX_CHANNELS, MAX_GATES_PER_CHANNEL), -1.0)
     outcome = np.full((MAX_CHANNELS, MAX_GATES_PER_CHANNEL), OUTSIDE, dtype=np.uint8)
