@@ -146,9 +146,6 @@ def _refuse_rollback(own: Hello, peer: Hello) -> None:
 def settle(node: Node, peer: Hello) -> None:
     """Bring every open round to the end that Alice's durable decision gives it. Idempotent."""
     store = node.store
-    for region, way in POOLS:
-        if region != "resync":  # pads that the sender burnt and whose message never arrived
-            store.skip_to(region, way, max(store.next_offset(region, way), peer.offsets[f"{region}/{way}"]))
     peer_states = {r.round: r.state for r in peer.unsettled} | dict.fromkeys(peer.ready_rounds, "ready")
     for open_round in store.unsettled():
         number, own_state, peer_state = open_round.round, open_round.state, peer_states.get(open_round.round)
@@ -167,6 +164,9 @@ def settle(node: Node, peer: Hello) -> None:
         else:
             store.drop_on_word_of_alice(number)
         node.log.info("settled", round=number, was=own_state, peer=peer_state, now=store.settled(number))
+    for region, way in POOLS:
+        if region != "resync":  # pads that the sender burnt and whose message never arrived
+            store.skip_to(region, way, max(store.next_offset(region, way), peer.offsets[f"{region}/{way}"]))
 
 
 def _tagged(way: PadDirection, hellos: tuple[bytes, bytes]) -> list[bytes]:
