@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sim_instruments.instruments.base import Conversation, Device, LineConversation, Send
+from sim_instruments.knobs import KnobError
 from sim_instruments.scpi import ScpiError, number
 from sim_instruments.world import World
 
@@ -51,6 +52,8 @@ class ThorlabsMbx(Device):
         super().__init__(name)
         self._world = world
         self._serial = serial
+        optics = world.bench.attenuation
+        self._least_db, self._most_db = max(LEAST_DB, optics.variable_min_db), min(MOST_DB, optics.variable_max_db)
         self._queries: dict[str, Callable[[], str]] = {
             "*IDN": self._identity,
             "MZM:MODE": lambda: str(self._state.mzm_mode),
@@ -75,7 +78,7 @@ class ThorlabsMbx(Device):
             "MZM:HOLD:RATIO": (250, 10_000, self._set_hold_ratio),
             "VOA:POWER": (0, 1, self._set_voa_power),
             "VOA:MODE": (0, 1, self._set_voa_mode),
-            "VOA:ATTEN": (LEAST_DB, MOST_DB, self._set_attenuation),
+            "VOA:ATTEN": (self._least_db, self._most_db, self._set_attenuation),
             "VOA:OUTPUT:MW": (0.01, 100, self._set_output),
         }
         self.power_on()
@@ -85,7 +88,7 @@ class ThorlabsMbx(Device):
         return {"control": lambda send: LineConversation(send, self._answer_line, terminator=b"\r", max_line=256)}
 
     def power_on(self) -> None:
-        self._state = _State()
+        self._state = _State(attenuation_db=self._most_db)
         with self._world.lock:
             self._drive_modulator()
             self._drive_attenuator()
@@ -95,7 +98,7 @@ class ThorlabsMbx(Device):
         try:
             with self._world.lock:
                 answer = self._execute(text)
-        except ScpiError:
+        except (ScpiError, KnobError):
             return None  # refused: nothing changes and nothing is said
         return None if answer is None else f"{answer}\r".encode("ascii")
 
@@ -167,11 +170,11 @@ class ThorlabsMbx(Device):
 
     def _actual_db(self) -> float:
         if not self._state.voa_is_on:
-            return MOST_DB
+            return self._most_db
         if self._state.voa_mode == 0:
             return self._state.attenuation_db
         input_mw = max(self._input_mw(), 1e-12)
-        return min(max(10 * math.log10(input_mw / self._state.output_mw), LEAST_DB), MOST_DB)
+        return min(max(10 * math.log10(input_mw / self._state.output_mw), self._least_db), self._most_db)
 
     def _input_mw(self) -> float:
         return self._world.laser_power_w() * 1e3

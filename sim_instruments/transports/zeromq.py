@@ -6,7 +6,9 @@ request stays unanswered (a silent device) or a client dies in between.
 
 from __future__ import annotations
 
+import errno
 import threading
+import time
 from collections.abc import Callable
 
 import zmq
@@ -15,6 +17,8 @@ from sim_instruments.instruments.base import Device
 from sim_instruments.transports.link import Link, Unreachable
 
 POLL_MS = 50
+REBIND_S = 2.0
+END_MS = 200  # how long the last messages may take to go out
 
 
 class ZmqReplyServer:
@@ -110,12 +114,24 @@ class PairStream:
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
         self._socket.setsockopt(zmq.SNDHWM, 2)
         self._socket.setsockopt(zmq.SNDBUF, 1 << 20)
-        self._socket.setsockopt(zmq.LINGER, 200)
         try:
-            self._socket.bind(endpoint)
+            self._bind(endpoint)
         except zmq.ZMQError as error:
             self._socket.close()
             raise OSError(f"{endpoint}: cannot be opened: {error}") from error
+
+    def _bind(self, endpoint: str) -> None:
+        """A port is free only some time after the stream before it was closed: ZeroMQ closes in the background."""
+        deadline = time.monotonic() + REBIND_S
+        while True:
+            try:
+                self._socket.bind(endpoint)
+            except zmq.ZMQError as error:
+                if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def send(self, message: bytes | memoryview, should_stop: Callable[[], bool]) -> bool:
         """Send when there is room; False if `should_stop()` or `close` came first. Do not change `message` later."""
@@ -131,11 +147,15 @@ class PairStream:
                 return False
 
     def close(self) -> None:
-        """Send the empty message that ends a stream, if there is room for it, and close. Idempotent."""
+        """Send the empty message that ends a stream and close. Idempotent.
+
+        Without a reader, or with one that is stuck, nothing is sent any more: the next reader must not find old tags.
+        """
         with self._lock:
             if not self._is_open:
                 return
             self._is_open = False
-            if self._socket.poll(0, zmq.POLLOUT):
+            has_reader = bool(self._socket.poll(0, zmq.POLLOUT))
+            if has_reader:
                 self._socket.send(b"")
-            self._socket.close()
+            self._socket.close(linger=END_MS if has_reader else 0)

@@ -207,3 +207,26 @@ def test_a_pair_stream_without_reader_gives_up_when_told() -> None:
     stream = PairStream(f"tcp://127.0.0.1:{free_port()}")
     assert not stream.send(b"12345678", lambda: True)
     stream.close()
+
+
+def test_a_stream_can_be_opened_again_at_once_and_holds_nothing_old() -> None:
+    """As after a reader was killed while the writer waited for it."""
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    stream = PairStream(endpoint)
+    dead: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
+    dead.setsockopt(zmq.RCVHWM, 1)
+    dead.connect(endpoint)
+    big = bytes(1 << 22)
+    while stream.send(big, lambda: False):
+        if not stream._socket.poll(200, zmq.POLLOUT):
+            break
+    dead.close(linger=0)
+    stream.close()
+    again = PairStream(endpoint)
+    reader: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
+    reader.setsockopt(zmq.RCVTIMEO, 2000)
+    reader.connect(endpoint)
+    assert again.send(b"new", lambda: False)
+    assert reader.recv() == b"new"
+    again.close()
+    reader.close()
