@@ -1,4 +1,4 @@
-"""The bench's own control socket: faults, attacks, and the truth that no node may know. Used by the demo and by tests."""
+"""The bench's own control socket: faults, attacks, and the truth that no node may know."""
 
 from __future__ import annotations
 

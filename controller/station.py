@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -183,7 +184,14 @@ class Station:
         self.close()
 
     def _at_exit(self) -> None:
-        self.close()
+        """The interpreter ends and nobody closed us: one after the other, because no thread can be started any more."""
+        self._is_closed = True
+        for device in sorted(self._instruments.values(), key=_emits_light, reverse=True):
+            try:
+                device.make_safe()
+                device.close()
+            except (InstrumentError, OSError) as error:
+                print(f"station: {device.name} is not confirmed safe: {error}", file=sys.stderr)
 
 
 def fulfils(device: type[object], role: type[object]) -> bool:
