@@ -124,7 +124,7 @@ class Id900(LinkedInstrument):
         "stream_port_base": "the stream of channel n is at this port + n (default 4241)",
         "resolution": "HIRES or LOWRES; empty: leave as it is",
         "sub_acquisition_s": "length of a sub-acquisition, 0.2 to 10 s; 0: one continuous acquisition (default)",
-        "channel_patience_s": "how long a silent channel holds the others back, in time of the tags (default 0.2)",
+        "channel_patience_s": "by how much, in time of the tags, a silent channel holds the others back (default 0.2)",
     }
     timeout_s: ClassVar[float] = 3.0
     settings: ClassVar[tuple[Setting, ...]] = (

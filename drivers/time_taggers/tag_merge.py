@@ -1,12 +1,10 @@
 """Merge the sorted time stamps of several channels into one sorted stream, as far as it is complete.
 
-Each channel arrives on a stream of its own, at its own pace. A tag may leave when no channel can still bring an earlier
-one, that is up to the watermark
-
-    W = max( min over channels of the last time seen,  max over channels of the last time seen - patience ),
-
-so that a silent channel holds the others back by `patience_ps` and no longer. When that is reached, it is reported once
-as MISSED. A tag that comes after the watermark has passed it is delivered with flag BACKWARD.
+Each channel arrives on a stream of its own, in messages, at its own pace. A tag may leave when no channel can still
+bring an earlier one: before the watermark, the least of the last times seen of all channels. A silent channel would
+hold the others back for ever. It is given up, and reported once as MISSED, when the others are `patience_ps` ahead of
+it and have brought GRACE_MESSAGES each since its last; from then on it holds them back by `patience_ps` only. A tag
+that comes after the watermark has passed it is delivered with flag BACKWARD.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 
 from drivers.tags import Anomaly, AnomalyKind, TagBatch, TagFlag
 
+GRACE_MESSAGES: Final = 4
 _BACKWARD: Final = int(TagFlag.BACKWARD)
 _NEVER: Final = (1 << 63) - 1
 
@@ -73,6 +72,7 @@ class TagMerger:
         self._patience_ps = patience_ps
         self._pieces: dict[int, deque[NDArray[np.int64]]] = {channel: deque() for channel in channels}
         self._last_ps = dict.fromkeys(channels, -1)
+        self._messages_since = dict.fromkeys(channels, 0)
         self._ended: set[int] = set()
         self._given_up: set[int] = set()
         self._last_out_ps = 0
@@ -80,7 +80,10 @@ class TagMerger:
         self.complete_until_ps = 0
 
     def add(self, channel: int, time_ps: NDArray[np.int64]) -> None:
-        """Time stamps of one channel, in the order of the device."""
+        """One message of one channel: time stamps in the order of the device."""
+        for other in self._channels:
+            self._messages_since[other] += 1
+        self._messages_since[channel] = 0
         if time_ps.size:
             self._pieces[channel].append(time_ps)
             self._last_ps[channel] = max(self._last_ps[channel], int(time_ps.max()))
@@ -128,17 +131,16 @@ class TagMerger:
         running = [channel for channel in self._channels if channel not in self._ended]
         if not running:
             return _NEVER
-        latest = max(self._last_ps.values())
-        floor = latest - self._patience_ps
+        floor = max(self._last_ps.values()) - self._patience_ps
+        grace = GRACE_MESSAGES * (len(self._channels) - 1)
         for channel in running:
-            is_silent = self._last_ps[channel] < floor
-            if is_silent and channel not in self._given_up:
+            if self._last_ps[channel] >= floor:
+                self._given_up.discard(channel)
+            elif channel not in self._given_up and self._messages_since[channel] >= grace:
                 self._given_up.add(channel)
                 note = f"channel {channel} silent for more than {self._patience_ps} ps while others advance"
                 self._news.append(Anomaly(AnomalyKind.MISSED, max(0, self._last_ps[channel]), 1, note))
-            elif not is_silent:
-                self._given_up.discard(channel)
-        return max(floor, min(self._last_ps[channel] for channel in running))
+        return min(floor if channel in self._given_up else self._last_ps[channel] for channel in running)
 
     def _cut(self, channel: int, until_ps: int) -> list[NDArray[np.int64]]:
         """Take this channel's tags before `until_ps` out, in pieces."""

@@ -77,25 +77,42 @@ def test_tags_wait_for_the_slowest_channel() -> None:
     assert batch.complete_until_ps == 25
 
 
+def add_singly(merger: TagMerger, channel: int, *values: int) -> None:
+    """Each time stamp in a message of its own."""
+    for value in values:
+        merger.add(channel, times(value))
+
+
 def test_a_silent_channel_holds_back_only_as_long_as_the_patience_and_is_reported_once() -> None:
     merger = TagMerger((1, 2), patience_ps=1000)
-    merger.add(1, times(100, 1500))
+    add_singly(merger, 1, 100, 200, 300, 1500)
     tags, anomalies = collect(merger)
-    assert (tags, merger.complete_until_ps) == ([(100, 1)], 500)
+    assert (tags, merger.complete_until_ps) == ([(100, 1), (200, 1), (300, 1)], 500)
     assert [(a.kind, "channel 2" in a.note) for a in anomalies] == [(AnomalyKind.MISSED, True)]
-    merger.add(1, times(3000))
+    add_singly(merger, 1, 3000)
     assert collect(merger) == ([(1500, 1)], [])
     merger.add(2, times(2900))  # it speaks again
     assert collect(merger) == ([], [])
-    merger.add(1, times(9000))
+    add_singly(merger, 1, 9000, 9001, 9002, 9003)
     tags, anomalies = collect(merger)
     assert tags == [(2900, 2), (3000, 1)]
     assert [a.kind for a in anomalies] == [AnomalyKind.MISSED]
 
 
+def test_a_message_longer_than_the_patience_is_no_silence_of_the_others() -> None:
+    merger = TagMerger((1, 2), patience_ps=1000)
+    for k in range(5):
+        merger.add(1, times(*range(k * 100_000, (k + 1) * 100_000, 20_000)))
+        first = collect(merger)
+        merger.add(2, times(*range(k * 100_000 + 1, (k + 1) * 100_000, 20_000)))
+        second = collect(merger)
+        assert first[1] == second[1] == []
+    assert merger.complete_until_ps == 480_000
+
+
 def test_a_late_tag_is_delivered_and_flagged() -> None:
     merger = TagMerger((1, 2), patience_ps=1000)
-    merger.add(1, times(100, 5000))
+    add_singly(merger, 1, 100, 200, 300, 5000)
     collect(merger)
     merger.add(2, times(50, 4500))
     batch = merger.take()
