@@ -62,7 +62,7 @@ class RunRecorder:
             self._histograms = _growing(self._file, "histograms/rows", np.int64, (CHANNELS, HISTOGRAM_BINS))
             self._file["config_text"] = np.frombuffer(config_text.encode() or b"\n", np.uint8)
             self._file.swmr_mode = True
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # h5py raises both
             raise StorageFailure(f"{path}: cannot create the run file: {error}", remedy="free disk space") from error
 
     def snapshots(self, snapshots: Mapping[str, Snapshot], *, time_utc: str) -> None:
@@ -131,7 +131,7 @@ class RunRecorder:
                     dataset.resize(old + rows.shape[0], axis=0)
                     dataset[old:] = rows
                     dataset.flush()
-            except OSError as error:
+            except (OSError, RuntimeError) as error:
                 raise StorageFailure(
                     f"{self.path}: cannot be written: {error}",
                     remedy="free disk space; what was written stays readable",
@@ -176,7 +176,7 @@ def read_run(path: Path) -> RunData:
     try:
         with h5py.File(path, "r", libver="latest", swmr=True) as file:
             return _read(file, path)
-    except (OSError, KeyError, IndexError, ValueError, msgspec.MsgspecError) as error:
+    except (OSError, RuntimeError, KeyError, IndexError, ValueError, msgspec.MsgspecError) as error:
         raise StorageFailure(f"{path}: not a readable run file: {error}", remedy="qkd run writes *.h5 files") from error
 
 
