@@ -12,13 +12,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from controller.config import NodeConfig
 from controller.errors import EXIT_CONFIGURATION, EXIT_INSECURE, EXIT_INSTRUMENT, EXIT_OK, QkdError
 from controller.station import BROKEN_FILE, Station
 
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("drivers", "postproc", "controller", "sim_instruments")
+
+
+_MAKERS = {"kme": "qkd trust ca, or your own authority", "store": "qkd trust kek", "peer": "qkd trust psk"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +98,27 @@ def _shadowing() -> Iterator[Finding]:
 
 def _dependencies() -> Finding:
     """Installed versions against the pinned ones."""
-    pinned = re.findall(r"^([A-Za-z0-9._-]+)==([^ \\;]+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
-    wrong = [
-        f"{name} {found} instead of {version}" for name, version in pinned if (found := _installed(name)) != version
-    ]
+    from packaging.requirements import Requirement
+
+    lines = re.findall(r"^([A-Za-z0-9._-]+==[^\\\n]+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    pinned = [r for r in map(Requirement, lines) if r.marker is None or r.marker.evaluate()]
+    wrong = [f"{r.name} {_installed(r.name)} instead of {r.specifier}" for r in pinned if not _fits(r)]
     if wrong:
         few = "; ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         return Finding("dependencies", few, EXIT_CONFIGURATION, remedy="./run setup")
     return Finding("dependencies", f"{len(pinned)} packages at their pinned versions")
 
 
+def _fits(requirement: Requirement) -> bool:
+    return requirement.specifier.contains(_installed(requirement.name), prereleases=True)
+
+
 def _installed(name: str) -> str:
+    """Version of an installed distribution, "0" if there is none."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return "nothing"
+        return "0"
 
 
 def _randomness() -> Finding:
@@ -149,20 +162,16 @@ def _existing(path: Path) -> Path:
 
 def _trust_files(config: NodeConfig, workspace: Path) -> Iterator[Finding]:
     """Certificates and keys are there, and keys are readable by nobody else."""
-    secret = {
-        "peer.private_key": config.peer.private_key, "kme.private_key": config.kme.private_key,
-        "store.kek": config.store.kek,
-    }  # fmt: skip
-    public = {
-        "peer.certificate": config.peer.certificate, "peer.peer_certificate": config.peer.peer_certificate,
-        "kme.certificate": config.kme.certificate, "kme.client_ca": config.kme.client_ca,
-    }  # fmt: skip
+    secret = {"kme.private_key": config.kme.private_key, "store.kek": config.store.kek}
+    public = {"kme.certificate": config.kme.certificate, "kme.client_ca": config.kme.client_ca}
+    if (workspace / config.store.path).exists():  # these come out of the pre-shared key, together with the store
+        secret["peer.private_key"] = config.peer.private_key
+        public["peer.certificate"] = config.peer.certificate
+        public["peer.peer_certificate"] = config.peer.peer_certificate
     for key, text in (secret | public).items():
         path = workspace / text
         if not path.is_file():
-            yield Finding(
-                key, f"{path} is missing", EXIT_CONFIGURATION, remedy="qkd trust psk makes a bundle for both nodes"
-            )
+            yield Finding(key, f"{path} is missing", EXIT_CONFIGURATION, remedy=_MAKERS[key.partition(".")[0]])
         elif key in secret and path.stat().st_mode & 0o077:
             mode = f"{path.stat().st_mode & 0o777:o}"
             yield Finding(key, f"{path} has mode {mode}", EXIT_INSECURE, remedy=f"chmod 600 {path}")
