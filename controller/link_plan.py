@@ -16,8 +16,8 @@ from postproc.finite_key.link_model import LinkModel
 from postproc.records import BlockPlan, LinkParameters
 
 BUDGET_EFFICIENCY_F = 1.17  # of the leakage budget; the codes need about 1.1 (docs/performance.md)
-RATE_SLACK = 0.10  # detections may be lower or higher by this ratio
-ERROR_SLACK = 0.003  # error ratios may be higher by this
+RATE_SLACK = 0.05  # detections may be lower or higher by this ratio
+ERROR_SLACK = 0.002  # error ratios may be higher by this
 
 
 @dataclass(frozen=True, slots=True)
