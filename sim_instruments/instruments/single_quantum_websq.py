@@ -8,7 +8,7 @@ MIT).
 
 What the client leaves open and this fake decides: a refused value is broadcast as label `ErrorMessage`; currents in uA,
 levels in mV; the shortest period is 10 ms; every seventh counts line arrives in two pieces. There is no identity
-query; a wrong device is shown as one with a single detector.
+query; a wrong device is shown as one that drives a heater and no detectors.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ class SingleQuantumWebSq(Device):
             self._broadcast("ErrorMessage", f"unknown label {name[:40]}")
 
     def _labels(self) -> dict[str, dict[str, Any]]:
-        n = self._channels
+        if self.faults.is_wrong_identity:
+            return {"NumberOfDetectors": {"value": 0, "unit": ""}, "HeaterPower": {"value": 0.5, "unit": "W"}}
+        n = self._detectors
         return {
             "NumberOfDetectors": {"value": n, "unit": ""},
             "InptMeasurementPeriod": {
@@ -112,10 +114,6 @@ class SingleQuantumWebSq(Device):
             "StartAutoIV": {"value": time.monotonic() < self._auto_bias_until_s, "unit": ""},
             "BiasCurrentAutoIV": {"value": self._bias_ua[:n], "unit": "uA"},
         }
-
-    @property
-    def _channels(self) -> int:
-        return 1 if self.faults.is_wrong_identity else self._detectors
 
     def _obey(self, command: str, value: Any) -> None:
         setters: dict[str, tuple[str, Callable[[Any], Any]]] = {
@@ -179,7 +177,7 @@ class SingleQuantumWebSq(Device):
     def _broadcast(self, label: str, value: Any) -> None:
         with self._lock:
             clients = tuple(self._control_clients)
-        frame = _frame(label, value[: self._channels] if isinstance(value, list) else value)
+        frame = _frame(label, value)
         for send in clients:
             send(frame)
 
@@ -197,7 +195,7 @@ class SingleQuantumWebSq(Device):
                 self._send_counts(clients, period_s)
 
     def _send_counts(self, clients: tuple[Send, ...], period_s: float) -> None:
-        rates_hz = np.asarray(self._world.count_rates_hz(), dtype=np.float64)[: self._channels]
+        rates_hz = np.asarray(self._world.count_rates_hz(), dtype=np.float64)[: self._detectors]
         counts = self._rng.poisson(rates_hz * period_s)
         line = f"{time.time():.3f},{','.join(str(int(c)) for c in counts)}\n".encode("ascii")
         self._lines_sent += 1
