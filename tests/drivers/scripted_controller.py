@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import os
 import socket
 import threading
 import time
@@ -14,18 +17,19 @@ import zmq
 from drivers.time_taggers.id900 import Id900
 
 
+_NEXT_BLOCK = itertools.count(os.getpid() % 1000)
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now, with ten more above each that are free as well (for stream ports)."""
+    """Ports with the four above each free as well (for stream ports), below those that the system gives to clients."""
     found: list[int] = []
-    probes: list[socket.socket] = []
-    for _ in range(count):
-        probe = socket.socket()
-        probe.bind(("127.0.0.1", 0))
-        found.append(int(probe.getsockname()[1]))
-        probes.append(probe)
-    for probe in probes:
-        probe.close()
-    return [port if port < 65_000 else port - 1000 for port in found]
+    while len(found) < count:
+        first = 22_000 + next(_NEXT_BLOCK) % 2000 * 5
+        with contextlib.ExitStack() as probes, contextlib.suppress(OSError):
+            for port in range(first, first + 5):
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            found.append(first)
+    return found
 
 
 class ScriptedController:
