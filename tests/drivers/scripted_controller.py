@@ -16,7 +16,6 @@ import zmq
 
 from drivers.time_taggers.id900 import Id900
 
-
 _NEXT_BLOCK = itertools.count(os.getpid() % 1000)
 
 
