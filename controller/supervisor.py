@@ -129,7 +129,12 @@ class Supervisor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop_all(now=kind is not None)
+        try:
+            self.stop_all(now=kind is not None)
+        except QkdError as second:
+            if error is None:
+                raise
+            error.add_note(str(second))  # the first failure is the one to report
 
 
 def peak_memory_bytes(pid: int) -> int:
