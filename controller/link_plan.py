@@ -32,6 +32,12 @@ class LinkPlan:
         """Thresholds and length."""
         return self.row.plan
 
+    @property
+    def first_expected_qber_z(self) -> float:
+        """Prior of the reconciliation before anything was measured: a code that is too weak costs more than one step.
+        """
+        return self.row.plan.expected_qber_z + ERROR_SLACK
+
 
 def link_model(config: NodeConfig) -> LinkModel:
     """[expectation] as the planning takes it."""
