@@ -37,7 +37,8 @@ from controller.peer_messages import (
     Telemetry,
 )
 from controller.rounds import RoundRunner, alarm_of, burn_round_pads
-from controller.trust.pads import RefillSizes
+from controller.to_the_end import to_the_end
+from controller.trust.pads import RefillLayout, RefillSizes
 from drivers.errors import InstrumentError
 from drivers.roles import Laser, ModulatorBias, PowerMeter, SymbolTransmitter, VariableAttenuator
 from postproc.messages import RoundOpen
@@ -111,7 +112,7 @@ class AliceNode(Node):
             self.station.find(ModulatorBias).lock_bias()
 
         with self.station.step("preparing the light"):
-            await asyncio.to_thread(prepare)
+            await to_the_end(prepare)
 
     async def _leave(self, link: PeerLink) -> None:
         await self._darken()
@@ -126,11 +127,11 @@ class AliceNode(Node):
             transmitter.set_pattern_off()
 
         try:
-            await asyncio.to_thread(stop)
+            await to_the_end(stop)
         except InstrumentError as error:
             self.log.warning("the transmitter could not be brought to rest", detail=str(error))
-            await asyncio.to_thread(transmitter.make_safe)
-            await asyncio.to_thread(transmitter.clear_faults)
+            await to_the_end(transmitter.make_safe)
+            await to_the_end(transmitter.clear_faults)
 
     # ---- calibration
 
@@ -165,12 +166,12 @@ class AliceNode(Node):
         result = self.calibrations.latest(mean_photon_number.ROUTINE)
         with self.station.step("mean photon number"):
             if result is not None and result.is_valid(time.time()):
-                await asyncio.to_thread(routine.apply, result)
-                self._require_ratio(await asyncio.to_thread(routine.power_ratio, result))
+                await to_the_end(routine.apply, result)
+                self._require_ratio(await to_the_end(routine.power_ratio, result))
             else:
                 self.progress.stage = "mean photon number"
                 try:
-                    result = await asyncio.to_thread(routine.run)
+                    result = await to_the_end(routine.run)
                 except CalibrationFailed as error:
                     raise LinkStopped("calibration-failed", str(error)) from error
                 self.keep_calibration(result)
@@ -187,7 +188,7 @@ class AliceNode(Node):
             self.progress.stage = "interferometer phase"
             sweep = interferometer_phase.PhaseSweep(self.config.calibration)
             for voltage_v in sweep.voltages_v:
-                await asyncio.to_thread(transmitter.set_phase_bias_v, voltage_v)
+                await to_the_end(transmitter.set_phase_bias_v, voltage_v)
                 done = await self._step(link, "phase", interferometer_phase.PATTERN)
                 if not done.is_ok or len(done.values) != 2:
                     raise LinkStopped("calibration-failed", f"interferometer phase: {done.detail}")
@@ -196,18 +197,18 @@ class AliceNode(Node):
             self.keep_calibration(result)
         self.progress.calibrations[result.routine] = result
         self._require(result)
-        await asyncio.to_thread(transmitter.set_phase_bias_v, result.values["phase_bias_v"])
+        await to_the_end(transmitter.set_phase_bias_v, result.values["phase_bias_v"])
 
     async def _step(self, link: PeerLink, step: str, pattern: NDArray[np.uint8]) -> CalibrationDone:
         """Light on with this pattern, let Bob measure, light off."""
         transmitter = self.station.find(SymbolTransmitter)
         self.progress.stage = step
-        await asyncio.to_thread(transmitter.set_pattern, pattern)
+        await to_the_end(transmitter.set_pattern, pattern)
         try:
             self.prelude.add(0, await link.send(CalibrationStep(step)))
             done: CalibrationDone = await self._hear(CalibrationDone, STEP_TIMEOUT_S)
         finally:
-            await asyncio.to_thread(transmitter.set_pattern_off)
+            await to_the_end(transmitter.set_pattern_off)
         return done
 
     def _serials(self) -> dict[str, str]:
@@ -244,32 +245,32 @@ class AliceNode(Node):
         await self._hear(TaggerReady, STEP_TIMEOUT_S)
         transmitter = self.station.find(SymbolTransmitter)
         with self.station.step("arming the transmitter"):
-            await asyncio.to_thread(transmitter.arm_session, session_id)
-        string = await asyncio.to_thread(self._sync_string, transmitter)
+            await to_the_end(transmitter.arm_session, session_id)
+        string = await self._sync_string(transmitter)
         self.prelude.add(0, await link.send(SyncString(session_id, string.tobytes())))
         found: SyncResult = await self._hear(SyncResult, SYNC_TIMEOUT_S)
         if not found.is_ok:
             raise LinkStopped("sync-lost", found.detail)
         self.clear_alarms("sync-lost", "no-light", "low-counts", "tags-lost", "laser-faded")
         self.set_state("Distilling")
-        self._expected_qber_z = plan.block.expected_qber_z
+        self._expected_qber_z = plan.first_expected_qber_z
         while not self.is_stopping and not self._has_reached_target():
             await self._round(link, plan, session_id)
         if self._has_reached_target():
             self.set_state("Target reached")
             await self._stop.wait()
 
-    def _sync_string(self, transmitter: SymbolTransmitter) -> NDArray[np.uint8]:
+    async def _sync_string(self, transmitter: SymbolTransmitter) -> NDArray[np.uint8]:
         """All symbols of the first slots, read once they have been sent."""
         slots = self.parameters.sync_string_slots
         give_up_s = time.monotonic() + SYNC_TIMEOUT_S
-        while transmitter.session_status().slot_now <= slots:
-            if time.monotonic() > give_up_s or self._stop_now:
+        while (await to_the_end(transmitter.session_status)).slot_now <= slots:
+            if time.monotonic() > give_up_s:
                 raise LinkStopped(
                     "sync-lost", f"the transmitter did not reach slot {slots} within {SYNC_TIMEOUT_S:g} s"
                 )
-            time.sleep(0.01)
-        return transmitter.look_up(np.arange(slots, dtype=np.uint64))
+            await asyncio.sleep(0.01)
+        return await to_the_end(transmitter.look_up, np.arange(slots, dtype=np.uint64))
 
     def _has_reached_target(self) -> bool:
         target = self.options.target_secret_bits
@@ -283,13 +284,12 @@ class AliceNode(Node):
         if block.session_id != session_id:
             return
         transmitter = self.station.find(SymbolTransmitter)
-        self._require_ratio(await asyncio.to_thread(self._power_ratio, self.station.find(PowerMeter)))
+        self._require_ratio(await to_the_end(self._power_ratio, self.station.find(PowerMeter)))
         self._require_pads()
-        pads = await asyncio.to_thread(burn_round_pads, self)
+        pads = await to_the_end(burn_round_pads, self)
         number = self.store.last_round() + 1
-        await asyncio.to_thread(self.store.open_round, self.store.epoch, number)
-        target = RefillSizes(*plan.pool_target_bytes)
-        refill = await asyncio.to_thread(lambda: self.store.refill_layout(self.store.refill_needs(target)))
+        await to_the_end(self.store.open_round, self.store.epoch, number)
+        refill = await to_the_end(self._refill, plan)
         opened = RoundOpen(
             epoch=self.store.epoch,
             round=number,
@@ -310,14 +310,19 @@ class AliceNode(Node):
         runner = RoundRunner(self, link, protocol_round, pads, refill)
         look_up = partial(_look_up, transmitter)
         outcome = await runner.run(protocol_round.start(), look_up=look_up)
-        await asyncio.to_thread(transmitter.discard_below, block.first_slot + self.parameters.block_slots)
+        await to_the_end(transmitter.discard_below, block.first_slot + self.parameters.block_slots)
         if outcome.has_key:
             self._failures = self._aborted_in_a_row = 0
             self._expected_qber_z = min(max(outcome.record.qber_z, 1e-4), 0.2)
             return
-        await asyncio.to_thread(self.store.drop, number)
+        await to_the_end(self.store.drop, number)
         self._aborted_in_a_row += 1
         raise LinkStopped(alarm_of(outcome.record.reason), outcome.record.reason)
+
+    def _refill(self, plan: LinkPlan) -> RefillLayout:
+        """What the pools need of the block; at most half of it, the rest waits for the next one."""
+        needs = self.store.refill_needs(RefillSizes(*plan.pool_target_bytes))
+        return self.store.refill_layout(needs.within(plan.block.secret_length_bits // 16))
 
     # ---- signs of life
 
@@ -327,9 +332,9 @@ class AliceNode(Node):
         meter = self.station.find(PowerMeter)
         while True:
             try:
-                status = await asyncio.to_thread(transmitter.session_status)
-                is_emitting = await asyncio.to_thread(laser.is_emitting)
-                ratio = await asyncio.to_thread(self._power_ratio, meter) if status.state == "RUN" else None
+                status = await to_the_end(transmitter.session_status)
+                is_emitting = await to_the_end(laser.is_emitting)
+                ratio = await to_the_end(self._power_ratio, meter) if status.state == "RUN" else None
             except InstrumentError as error:
                 self.raise_alarm("instrument-failed", str(error))
                 self.station.latch_broken(str(error))

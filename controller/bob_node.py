@@ -48,6 +48,7 @@ from controller.peer_messages import (
     Telemetry,
 )
 from controller.rounds import RoundRunner, burn_round_pads, require_progress
+from controller.to_the_end import to_the_end
 from controller.trust.pads import RefillLayout, RefillSizes
 from drivers.errors import InstrumentError
 from drivers.roles import DetectorBank, PolarizationController, TimeTagger
@@ -81,7 +82,7 @@ class BobNode(Node):
 
     async def _role(self, link: PeerLink) -> None:
         self._blocks: deque[Detections] = deque()
-        self._events: asyncio.Queue[AcquisitionEvent] = asyncio.Queue()
+        self._events: asyncio.Queue[tuple[str, AcquisitionEvent]] = asyncio.Queue()
         await self._prepare_receiver()
         self.set_state("Following Alice")
         loops = {asyncio.ensure_future(loop(link)) for loop in (self._obey, self._watch_acquisition, self._take_rounds)}
@@ -112,14 +113,14 @@ class BobNode(Node):
                 tagger.configure_input(channel, threshold_v)
 
         with self.station.step("preparing the receiver"):
-            await asyncio.to_thread(prepare)
+            await to_the_end(prepare)
 
     async def _leave(self, link: PeerLink) -> None:
         await self._end_session()
 
     async def _end_session(self) -> None:
         if self._acquisition is not None:
-            await asyncio.to_thread(self._acquisition.stop)
+            await to_the_end(self._acquisition.stop)
         self._acquisition, self._session = None, None
         self._blocks.clear()
 
@@ -164,7 +165,7 @@ class BobNode(Node):
         if step not in routines:
             return CalibrationDone(step, False, f"unknown step; known: {', '.join(routines)}", [])
         try:
-            values = await asyncio.to_thread(routines[step])
+            values = await to_the_end(routines[step])
         except (InstrumentError, PostprocError) as error:
             return CalibrationDone(step, False, str(error)[:2000], [])
         result = self.progress.calibrations.get(step)
@@ -235,21 +236,21 @@ class BobNode(Node):
         loop, events = asyncio.get_running_loop(), self._events
 
         def notify(event: AcquisitionEvent) -> None:
-            loop.call_soon_threadsafe(events.put_nowait, event)
+            loop.call_soon_threadsafe(events.put_nowait, (start.session_id, event))
 
         self._acquisition = Acquisition(self.station.find(TimeTagger), receiver_calibration(gates), plan, notify)
         self._session = start
         with self.station.step("starting the tagger"):
-            await asyncio.to_thread(self._acquisition.start)
+            await to_the_end(self._acquisition.start)
         self.prelude.add(1, await link.send(TaggerReady(start.session_id)))
 
     async def _watch_acquisition(self, link: PeerLink) -> None:
         """Tell Alice what the acquisition's thread finds."""
         while True:
-            event = await self._events.get()
+            session_id, event = await self._events.get()
             session = self._session
-            if session is None:
-                continue
+            if session is None or session.session_id != session_id:
+                continue  # of a session that is over
             match event:
                 case Synchronised():
                     detail = f"z {event.z_score:.1f}, confirmed with z {event.confirm_z:.1f}, QBER {event.qber:.4f}"
@@ -303,15 +304,15 @@ class BobNode(Node):
     async def _round(self, link: PeerLink, payload: bytes, opened: RoundOpen) -> None:
         require_progress(self, opened)
         block, refill = self._admit(opened)
-        pads = await asyncio.to_thread(burn_round_pads, self, opened.pads_a_to_b, opened.pads_b_to_a)
-        await asyncio.to_thread(self.store.open_round, opened.epoch, opened.round)
+        pads = await to_the_end(burn_round_pads, self, opened.pads_a_to_b, opened.pads_b_to_a)
+        await to_the_end(self.store.open_round, opened.epoch, opened.round)
         protocol_round = BobRound(payload, opened, self.parameters)
         runner = RoundRunner(self, link, protocol_round, pads, refill)
         outcome = await runner.run((), events=(BlockDetected(block),))
         if outcome.has_key:
             self._good_rate_ratio = self._rate_ratio
             return
-        await asyncio.to_thread(self.store.drop, opened.round)
+        await to_the_end(self.store.drop, opened.round)
         self._name_disturbance(outcome.record)
 
     def _name_disturbance(self, record: BlockRecord) -> None:

@@ -41,7 +41,9 @@ from controller.station import Station
 from controller.version import software_version, versions
 from postproc.records import LinkParameters
 
-RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # after connections that made no key: each burns resynchronisation pads
+ABSENT_S = 0.5  # after a peer that did not answer at all
+LAST_WORDS_S = 0.5
 SLOW_CHECK_S = 2.0
 
 
@@ -178,6 +180,7 @@ class Node(ABC):
     async def run(self) -> None:
         """Until stopped, or until the target is reached. Raises QkdError with the reason of any other end."""
         self.store = await asyncio.to_thread(self._open_store)
+        self.store.report_burns(self._log_burn)
         with contextlib.closing(self.store):
             self.station = await asyncio.to_thread(Station.open, self.config, self.workspace)
             with self.station, self._open_recorder() as self.recorder:
@@ -189,6 +192,10 @@ class Node(ABC):
                 ):
                     await self._until_stopped(self._link_for_ever())
             self.set_state("Stopped")
+
+    def _log_burn(self, region: str, way: str, offset: int, n_bytes: int) -> None:
+        """So that anyone can check that no pad was used twice: the log shows where each stood before it is used."""
+        self.log.debug("pad burnt", region=region, direction=way, pad_offset=offset, n_bytes=n_bytes)
 
     def set_state(self, state: str, stage: str = "") -> None:
         """Change the state in words, and say so in the log when it is new."""
@@ -240,19 +247,20 @@ class Node(ABC):
 
     async def _link_for_ever(self) -> None:
         """Connect, serve the link until it breaks, connect again."""
-        failures = 0
+        fruitless = 0
         async with self._link_source() as next_link:
             while not self.is_stopping:
+                made, has_met = self.progress.blocks_made, False
                 try:
                     self.set_state("Waiting for the peer")
                     async with next_link() as link:
-                        failures = 0
+                        has_met = True
                         await self._serve(link)
                 except PeerFailure as error:
                     self.raise_alarm("peer-lost", str(error))
                     self.set_state(f"Stopped: {error.message}")
-                    await self._rest(RETRY_S[min(failures, len(RETRY_S) - 1)])
-                    failures += 1
+                    fruitless = 0 if self.progress.blocks_made > made else fruitless + has_met
+                    await self._rest(RETRY_S[min(fruitless, len(RETRY_S)) - 1] if fruitless and has_met else ABSENT_S)
 
     async def _serve(self, link: PeerLink) -> None:
         """One connection: pump, dispatch and role side by side; the first to end ends the others."""
@@ -282,6 +290,8 @@ class Node(ABC):
         task = asyncio.ensure_future(work)
         try:
             await asyncio.wait({pump, task}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():  # what came before the end of the connection is still read: it may say why
+                await asyncio.wait({task}, timeout=LAST_WORDS_S)
             (task if task.done() else pump).result()
         finally:
             task.cancel()

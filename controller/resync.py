@@ -19,6 +19,7 @@ from controller.keys.errors import RollbackDetected
 from controller.peer import PeerLink
 from controller.peer_messages import Hello, HelloTag, OpenRound
 from controller.rounds import canonical_parameters
+from controller.to_the_end import to_the_end
 from controller.trust import wegman_carter
 from controller.trust.errors import AuthenticationFailed
 from controller.trust.pads import POOLS, PadDirection
@@ -37,7 +38,7 @@ async def resynchronise(node: Node, link: PeerLink) -> None:
     """Returns when both nodes stand at the same place. Raises PeerFailure, ConfigurationError (we disagree),
     SecurityFailure.
     """
-    own = await asyncio.to_thread(make_hello, node)
+    own = await to_the_end(make_hello, node)
     own_bytes = await link.send(own)
     peer = await _receive(link, Hello)
     compare(node, own, peer)
@@ -47,7 +48,7 @@ async def resynchronise(node: Node, link: PeerLink) -> None:
     pads = {}
     for way in ways:
         offset = max(own.offsets[f"resync/{way}"], peer.offsets[f"resync/{way}"])
-        pads[way] = await asyncio.to_thread(node.store.burn, "resync", way, wegman_carter.PAD_BYTES, offset)
+        pads[way] = await to_the_end(node.store.burn, "resync", way, wegman_carter.PAD_BYTES, offset)
     await link.send(HelloTag(pads[ways[0]].offset, wegman_carter.tag(pads[ways[0]].data, _tagged(ways[0], ordered))))
     answer = await _receive(link, HelloTag)
     expected = pads[ways[1]]
@@ -60,7 +61,7 @@ async def resynchronise(node: Node, link: PeerLink) -> None:
             "the peer's greeting is not authentic",
             remedy="find out who answers there; the nodes may hold different keys",
         )
-    await asyncio.to_thread(settle, node, peer)
+    await to_the_end(settle, node, peer)
 
 
 def make_hello(node: Node) -> Hello:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from controller.errors import PeerFailure
 from controller.peer import PeerLink
+from controller.to_the_end import to_the_end_in
 from controller.trust import transcript, wegman_carter
 from controller.trust.transcript import Direction, Sender, TranscriptEntry, TranscriptHeader, transcript_parts
 from postproc import messages
@@ -217,7 +218,7 @@ class RoundShell:
         self._tasks.add(asyncio.ensure_future(work))
 
     async def _in_pool(self, function: Callable[[], object]) -> object:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+        return await to_the_end_in(self._executor, function)
 
     async def _sign(self, action: act.SignTag) -> None:
         header = self._context.header(action.kind, self._pads.offset(action.kind))

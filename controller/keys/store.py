@@ -6,7 +6,7 @@ safe to call from several threads, blocks for some milliseconds (a flush to disk
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import cast
@@ -23,7 +23,12 @@ from controller.keys.rounds import Rounds, RoundState, UnsettledRound
 from controller.trust.pads import POOLS, NodeName, Pad, PadDirection, RefillLayout, RefillSizes, Region
 from controller.trust.psk import PskBundle
 
+BurnReport = Callable[[Region, PadDirection, int, int], None]  # pool, first byte, number of bytes
 FIRST_EPOCH = 1  # a pre-shared key that is the first pool starts the link in an information-theoretic epoch
+
+
+def _report_nowhere(region: Region, direction: PadDirection, offset: int, n_bytes: int) -> None:
+    """Nobody keeps account of burnt pads."""
 
 
 class NodeStore:
@@ -37,6 +42,7 @@ class NodeStore:
         self._pools = PadPools(database, envelope)
         self._shelf = KeyShelf(database, envelope, node, link_id, psk_serial)
         self._rounds = Rounds(database, envelope, node, self._pools, self._shelf)
+        self._report_burn: BurnReport = _report_nowhere
 
     @classmethod
     def create(cls, path: Path, kek: bytes, *, link_id: str, node: NodeName, psk: PskBundle) -> NodeStore:
@@ -113,7 +119,13 @@ class NodeStore:
 
     def burn(self, region: Region, direction: PadDirection, n_bytes: int, at_offset: int | None = None) -> Pad:
         """Take pad bytes, erased durably before this returns. PadRefused or PoolStarved: nothing was burnt."""
-        return self._pools.burn(region, direction, n_bytes, at_offset)
+        pad = self._pools.burn(region, direction, n_bytes, at_offset)
+        self._report_burn(region, direction, pad.offset, n_bytes)
+        return pad
+
+    def report_burns(self, report: BurnReport) -> None:
+        """Tell `report` where every pad stood, after it was erased and before it is used; never its bytes."""
+        self._report_burn = report
 
     def skip_to(self, region: Region, direction: PadDirection, offset: int) -> None:
         """Burn up to a position that the peer has named authenticated; behind the own one nothing happens."""

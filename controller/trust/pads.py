@@ -68,6 +68,17 @@ class RefillSizes:
         unit = n_bytes // 2 // 8 // 32 * 32
         return cls(round_bytes=4 * unit, resync_bytes=unit, notice_bytes=3 * unit)
 
+    def within(self, n_bytes: int) -> RefillSizes:
+        """As much of it as fits into a total over both directions, whole pads only: resynchronisation first, as it is
+        small and a link without it is lost; then rounds, then notices.
+        """
+        left = max(0, n_bytes // 2)
+        taken = []
+        for wanted in (self.resync_bytes, self.round_bytes, self.notice_bytes):
+            taken.append(min(wanted, left) // 32 * 32)
+            left -= taken[-1]
+        return RefillSizes(resync_bytes=taken[0], round_bytes=taken[1], notice_bytes=taken[2])
+
     @property
     def total_bytes(self) -> int:
         """Over all regions and both directions."""
