@@ -2,7 +2,7 @@
 
 It is for tests, demonstrations and whoever teaches with the bench; nodes never use it. Verbs (`do`):
 
-    state                                               simulated time, and the fault of every instrument
+    state                                               simulated time, light, and the fault of every instrument
     fault            name, value                        something happens to the light (see World.set_fault)
     attack           name | null, fraction              an eavesdropper comes or goes
     register_gates   gates, common_dead_time_ps         from now on the truth is averaged for these gates
@@ -68,7 +68,9 @@ class BenchControl:
 
     def _state(self, _: dict[str, Any]) -> dict[str, Any]:
         faults = {name: str(device.faults.kind) for name, device in self._bench.devices.items()}
-        return {"now_ps": self._bench.world.now_ps, "slot_now": self._bench.world.slot_now(), "instruments": faults}
+        world = self._bench.world
+        light = {"laser_power_w": world.laser_power_w(), "is_transmitter_on": world.is_transmitter_on()}
+        return {"now_ps": world.now_ps, "slot_now": world.slot_now(), "light": light, "instruments": faults}
 
     def _fault(self, request: dict[str, Any]) -> dict[str, Any]:
         value = request.get("value", True)

@@ -144,6 +144,11 @@ class World:
         with self.lock:
             return laser_power_w(self.bench.source, self._knobs, self._faults.laser_fade)
 
+    def is_transmitter_on(self) -> bool:
+        """Whether the transmitter's pulses may leave."""
+        with self.lock:
+            return self._knobs.is_transmitter_on
+
     def tap_power_w(self) -> float:
         """One reading of the power meter at the monitor tap: its gain error and noise included."""
         with self.lock:
