@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from controller.cli import calibrate, checks, demo, keys, link, sim, tags, trust
+from controller.cli import calibrate, checks, demo, keyrate, keys, link, sim, tags, trust
 from controller.errors import EXIT_CONFIGURATION, EXIT_INSECURE, EXIT_INSTRUMENT, EXIT_OK, EXIT_STOPPED, QkdError
 from drivers.errors import InstrumentError
 from postproc.errors import PostprocError
@@ -34,6 +34,7 @@ app = typer.Typer(
 checks.register(app)
 link.register(app)
 calibrate.register(app)
+keyrate.register(app)
 keys.register(app)
 tags.register(app)
 trust.register(app)
