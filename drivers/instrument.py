@@ -120,6 +120,7 @@ class LinkedInstrument(ABC):
         self._link = link
         self._lock = threading.RLock()
         self._is_out_of_step = False
+        self._is_synchronising = False
         self._finalizer = weakref.finalize(self, link.close)
         self._identity = self._identify()
         if serial and self._identity.serial != serial:
@@ -155,7 +156,7 @@ class LinkedInstrument(ABC):
             raw[setting.name], values[setting.name] = self.query(setting.query, _with_raw(setting.parse))
         return Snapshot(self._identity, values, raw)
 
-    def read(self, name: str) -> Value:
+    def read_setting(self, name: str) -> Value:
         """The present value of a setting of the table."""
         setting = next(setting for setting in self.settings if setting.name == name)
         return self.query(setting.query, setting.parse)
@@ -163,11 +164,11 @@ class LinkedInstrument(ABC):
     def query(self, command: str, parse: Callable[[str], T], *, timeout_s: float | None = None) -> T:
         """Ask, and once more if the first answer does not come or makes no sense (unless the one before failed too)."""
         with self._lock:
-            was_in_step = not self._is_out_of_step
+            may_repeat = not self._is_out_of_step and not self._is_synchronising
             try:
                 return self._ask(command, parse, timeout_s)
             except (InstrumentTimeout, GarbledReply):
-                if not was_in_step:
+                if not may_repeat:
                     raise
                 return self._ask(command, parse, timeout_s)
 
@@ -242,11 +243,14 @@ class LinkedInstrument(ABC):
         if self._is_out_of_step:
             self._wait_for_silence()
             self._is_out_of_step = False
+            self._is_synchronising = True
             try:
                 self._synchronise()
             except InstrumentError:
                 self._is_out_of_step = True
                 raise
+            finally:
+                self._is_synchronising = False
 
     def _wait_for_silence(self) -> None:
         limit = time.monotonic() + SETTLE_LIMIT_S

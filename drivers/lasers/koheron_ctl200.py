@@ -86,7 +86,7 @@ class Ctl200(LinkedInstrument):
         super().__init__(name, link, serial=serial)
         limit = CURRENT_LIMITS_A[1] if current_limit_a is None else current_limit_a
         in_range(limit, CURRENT_LIMITS_A, what="current_limit_a", instrument=name)
-        self._current_limits_a = (0.0, min(limit, float(self.read("current_limit_a"))))
+        self._current_limits_a = (0.0, min(limit, float(self.read_setting("current_limit_a"))))
 
     def _identify(self) -> Identity:
         model = self.query("model", str)
@@ -107,7 +107,7 @@ class Ctl200(LinkedInstrument):
 
     def current_a(self) -> float:
         """The current that is set, in A (it flows only while `is_emitting`)."""
-        return float(self.read("current_a"))
+        return float(self.read_setting("current_a"))
 
     def set_emission(self, is_on: bool) -> None:
         """Switch the laser and read it back. InterlockOpen if the interlock tripped, until it is cleared."""
@@ -117,7 +117,7 @@ class Ctl200(LinkedInstrument):
         self._confirm("is_emitting", self.is_emitting(), is_on)
 
     def is_emitting(self) -> bool:
-        return bool(self.read("is_emitting"))
+        return bool(self.read_setting("is_emitting"))
 
     def is_interlock_closed(self) -> bool:
         """False from the moment the interlock opened until `clear_errors`, even if it has been closed again."""

@@ -73,12 +73,12 @@ class Pm100d(IdnInstrument):
         in_range(wavelength_nm, self._wavelength_limits_nm, what="wavelength_nm", instrument=self.name)
         self.tell(f"SENS:CORR:WAV {wavelength_nm:.3f}")
         self._check_errors()
-        self._confirm("wavelength_nm", self.read("wavelength_nm"), wavelength_nm, 0.01)
+        self._confirm("wavelength_nm", self.read_setting("wavelength_nm"), wavelength_nm, 0.01)
 
     def set_automatic_range(self, is_automatic: bool) -> None:
         self.tell(f"SENS:POW:RANG:AUTO {int(is_automatic)}")
         self._check_errors()
-        self._confirm("is_range_automatic", self.read("is_range_automatic"), is_automatic)
+        self._confirm("is_range_automatic", self.read_setting("is_range_automatic"), is_automatic)
 
     def power_w(self) -> float:
         """Optical power on the sensor, in W; near darkness it may come out slightly negative.

@@ -87,7 +87,7 @@ class Epc(LinkedInstrument):
     def make_safe(self) -> None:
         """Fixed-voltage mode and 0 V everywhere: no force on the fibre, as after power-off."""
         self.set_voltages_v((0.0,) * CHANNELS)
-        self._confirm("mode", self.read("mode"), "DC")
+        self._confirm("mode", self.read_setting("mode"), "DC")
 
     def _identify(self) -> Identity:
         try:

@@ -95,7 +95,7 @@ class Mbx(IdnInstrument):
 
     def is_bias_locked(self) -> bool:
         """At the operating point, and not in the middle of a calibration."""
-        return bool(self.read("is_bias_locked")) and not bool(self.read("is_bias_calibrating"))
+        return bool(self.read_setting("is_bias_locked")) and not bool(self.read_setting("is_bias_calibrating"))
 
     def calibrate_bias(self) -> None:
         """Start the controller's own calibration of the modulator; `is_bias_locked` tells when it is over."""
@@ -103,13 +103,13 @@ class Mbx(IdnInstrument):
 
     def set_bias_mode(self, mode: BiasMode) -> None:
         self.tell(f"MZM:MODE: {int(mode)}")
-        self._confirm("bias_mode", self.read("bias_mode"), int(mode))
+        self._confirm("bias_mode", self.read_setting("bias_mode"), int(mode))
 
     def set_hold_voltage_v(self, voltage_v: float) -> None:
         """Bias of the manual mode, -10 to 10 V in steps of 1 mV."""
         in_range(voltage_v, HOLD_VOLTAGE_LIMITS_V, what="hold_voltage_v", instrument=self.name)
         self.tell(f"MZM:HOLD:VOLTAGE: {round(voltage_v * 1e3)}")
-        self._confirm("hold_voltage_v", self.read("hold_voltage_v"), voltage_v, 0.6e-3)
+        self._confirm("hold_voltage_v", self.read_setting("hold_voltage_v"), voltage_v, 0.6e-3)
 
     @property
     def attenuation_limits_db(self) -> tuple[float, float]:
@@ -120,12 +120,12 @@ class Mbx(IdnInstrument):
         in_range(attenuation_db, ATTENUATION_LIMITS_DB, what="attenuation_db", instrument=self.name)
         self._attenuate(attenuation_db)
         self._wait_until(
-            lambda: bool(self.read("is_attenuation_settled")), SETTLE_LIMIT_S, "the attenuation does not settle"
+            lambda: bool(self.read_setting("is_attenuation_settled")), SETTLE_LIMIT_S, "the attenuation does not settle"
         )
 
     def attenuation_db(self) -> float:
         """The attenuation that is set, in dB; `read("measured_attenuation_db")` is what the taps see."""
-        return float(self.read("attenuation_db"))
+        return float(self.read_setting("attenuation_db"))
 
     def make_safe(self) -> None:
         """Most attenuation. The attenuator stays in operation: what it lets through without power is not specified."""
@@ -135,9 +135,9 @@ class Mbx(IdnInstrument):
         self.command("VOA:MODE: 0", _one)
         self.tell(f"VOA:ATTEN: {attenuation_db:g}")
         self.tell("VOA:POWER: 1")
-        self._confirm("attenuator_mode", self.read("attenuator_mode"), 0)
+        self._confirm("attenuator_mode", self.read_setting("attenuator_mode"), 0)
         self._confirm("attenuation_db", self.attenuation_db(), attenuation_db, ATTENUATION_STEP_DB)
-        self._confirm("is_attenuator_on", self.read("is_attenuator_on"), True)
+        self._confirm("is_attenuator_on", self.read_setting("is_attenuator_on"), True)
 
     def _wait_until(self, is_reached: Callable[[], bool], limit_s: float, failure: str) -> None:
         deadline = time.monotonic() + limit_s

@@ -244,7 +244,7 @@ class Id900(LinkedInstrument):
             self._is_loss_reported = False
             self._health_due_s = time.monotonic() + HEALTH_INTERVAL_S
 
-    def read(self, timeout_s: float) -> TagBatch:  # type: ignore[override]  # of a tagger: tags; settings: snapshot
+    def read(self, timeout_s: float) -> TagBatch:
         """The next batch, merged and sorted over channels. Raises InstrumentTimeout after `timeout_s` of silence.
 
         TagsLost: the device or the service lost tags; what was read before `error.time_ps` is whole. Then `start`.

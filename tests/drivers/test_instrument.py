@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.errors import ConnectionLost, GarbledReply, SettingOutOfRange
+from drivers.errors import ConnectionLost, GarbledReply, InstrumentTimeout, SettingOutOfRange
 from drivers.instrument import (
     IdnInstrument,
+    LinkedInstrument,
     identity_from_idn,
     in_range,
     parse_bool,
@@ -126,3 +127,26 @@ def test_opening_that_fails_closes_the_link(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ConnectionLost):
         Meter.open("meter", "tcp:127.0.0.1:1")
     assert link.is_closed
+
+
+class NamedMeter(LinkedInstrument):
+    """Finds back into step by the default way: by asking who is there."""
+
+    def _identify(self) -> Identity:
+        return self.query("WHO?", identity_from_idn)
+
+    def make_safe(self) -> None:
+        self.query("SAFE?", parse_bool)
+
+
+def test_the_way_back_into_step_does_not_ask_its_own_way_back() -> None:
+    who = (b"WHO?\n", b"Maker,Model 7,42,1.0\n")
+    link = ScriptedLink([who])
+    meter = NamedMeter("meter", link)
+    link.expect((b"VALUE?\n", b""), (b"WHO?\n", b""))
+    with pytest.raises(InstrumentTimeout):
+        meter.query("VALUE?", parse_float)
+    link.check_done()
+    link.expect(who, (b"VALUE?\n", b"2.5\n"))
+    assert meter.query("VALUE?", parse_float) == 2.5
+    link.check_done()

@@ -124,7 +124,7 @@ def test_a_refused_setter_is_silent_and_found_by_the_read_back(mbx: Mbx, link: S
 def test_an_unknown_mode_is_garbage(mbx: Mbx, link: ScriptedLink) -> None:
     link.expect((b"MZM:MODE?\r", b"12\r"), IDENTIFY, (b"MZM:MODE?\r", b"12\r"))
     with pytest.raises(GarbledReply, match="'MZM:MODE\\?' was answered '12'"):
-        mbx.read("bias_mode")
+        mbx.read_setting("bias_mode")
 
 
 def test_wrong_instrument() -> None:
@@ -147,7 +147,7 @@ def test_a_late_reply_is_never_the_next_answer(mbx: Mbx, link: ScriptedLink) -> 
     """`2` belongs to the mode that was asked for; it must not become an attenuation of 2 dB."""
     link.expect((b"MZM:MODE?\r", b""), (b"*IDN?\r", b""))
     with pytest.raises(InstrumentTimeout):
-        mbx.read("bias_mode")
+        mbx.read_setting("bias_mode")
     link.expect((b"*IDN?\r", b"2\r" + IDN), (b"VOA:ATTEN?\r", b"17.5\r"))
     assert mbx.attenuation_db() == 17.5
     link.check_done()
@@ -155,6 +155,6 @@ def test_a_late_reply_is_never_the_next_answer(mbx: Mbx, link: ScriptedLink) -> 
 
 def test_a_duplicated_reply_is_never_the_next_answer(mbx: Mbx, link: ScriptedLink) -> None:
     link.expect((b"MZM:MODE?\r", b"2\r2\r"), IDENTIFY, (b"VOA:ATTEN?\r", b"17.5\r"))
-    assert mbx.read("bias_mode") == 2
+    assert mbx.read_setting("bias_mode") == 2
     assert mbx.attenuation_db() == 17.5
     link.check_done()

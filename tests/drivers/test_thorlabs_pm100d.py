@@ -141,7 +141,7 @@ def test_a_late_reading_is_never_the_next_answer(meter: Pm100d, link: ScriptedLi
     with pytest.raises(InstrumentTimeout):
         meter.power_w()
     link.expect((b"*IDN?\n", b"1.0E-06\n" + IDN), (b"SENS:CORR:WAV?\n", b"1310\n"))
-    assert meter.read("wavelength_nm") == 1310.0
+    assert meter.read_setting("wavelength_nm") == 1310.0
     link.check_done()
 
 
