@@ -16,7 +16,7 @@ from controller.calibration import interferometer_phase, mean_photon_number
 from controller.calibration.mean_photon_number import MeanPhotonNumber, Source, photons_per_slot
 from controller.calibration.result import CalibrationFailed, CalibrationResult
 from controller.config import SourceBench
-from controller.errors import ConfigurationError, Starved
+from controller.errors import ConfigurationError, SecurityFailure, Starved
 from controller.link_plan import LinkPlan, plan_link
 from controller.node import LinkStopped, Node
 from controller.peer import PeerLink
@@ -53,6 +53,7 @@ POWER_LIMITS = (0.9, 1.1)
 BACK_OFF_S = (0.5, 1.0, 2.0, 4.0)  # after faults of the light, which cost nothing
 ABORT_BACK_OFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)  # after aborted rounds, which burn pads
 SYNC_MARGIN_SLOTS = 1 << 20
+SEEDED_SOURCE = "SEED"
 REALIGN_CODES = ("low-counts", "qber-x", "qber-z", "sync-lost")
 
 
@@ -102,6 +103,7 @@ class AliceNode(Node):
             laser, transmitter = self.station.find(Laser), self.station.find(SymbolTransmitter)
             transmitter.make_safe()
             transmitter.clear_faults()
+            require_random_source(transmitter.capabilities.random_sources, is_simulation=self.config.node.simulation)
             transmitter.configure_slots(self.parameters.slot_rate_hz)
             z = self.parameters.key_basis_probability
             transmitter.set_state_probabilities((z / 2, z / 2, (1 - z) / 2, (1 - z) / 2))
@@ -370,6 +372,15 @@ class AliceNode(Node):
 
     def _take_telemetry(self, message: ControlMessage) -> bool:
         return isinstance(message, Observation | Recovered)
+
+
+def require_random_source(sources: tuple[str, ...], *, is_simulation: bool) -> None:
+    """Symbols that somebody can repeat make no key outside a rehearsal. Raises SecurityFailure."""
+    if SEEDED_SOURCE in sources and not is_simulation:
+        raise SecurityFailure(
+            "the transmitter draws its symbols from a seeded generator",
+            remedy="it is a rehearsal device: connect the real one, or set [node] simulation = true for a rehearsal",
+        )
 
 
 def _power_fault(ratio: float) -> str:

@@ -25,7 +25,7 @@ class _Values:
 
     slot_rate_hz: float
     clock: str = "INT"
-    random_source: str = "INT"
+    random_source: str = "SEED"
     state_probabilities: tuple[float, ...] = (0.25, 0.25, 0.25, 0.25)
     intensity_probabilities: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0)
     state_table: list[tuple[int, int]] = field(default_factory=lambda: list(STATE_TABLE))
@@ -153,8 +153,8 @@ class TxpSettings:
         return "OK"
 
     def _set_random_source(self, command: Command) -> str:
-        if command.argument.upper() != "INT":
-            raise TxpError(wire.NO_SUCH_HARDWARE, "the random source is INT")
+        if command.argument.upper() != "SEED":
+            raise TxpError(wire.NO_SUCH_HARDWARE, "the random source is SEED: this transmitter is a rehearsal device")
         return "OK"
 
 

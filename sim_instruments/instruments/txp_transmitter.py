@@ -195,7 +195,7 @@ class TxpTransmitter(Device):
                 "n_states": 4,
                 "n_int": 4,
                 "prob_settable": 1,
-                "rng": ["INT"],
+                "rng": ["SEED"],
                 "horizon_slots": self._horizon_slots,
                 "lookup_order": "ASC",
                 "max_batch": MAX_BATCH,
