@@ -65,7 +65,7 @@ def _gating() -> None:
     time_ps = np.array([50, 2450], dtype=np.int64)
     clicks = assign_slots(time_ps, np.ones(2, np.uint8), ClockSegment(0, 0, 0.0, 1600.0, 0, 2, 3200), table)
     detections(
-        clicks, GatingState(), complete_until_ps=3200, complete_below_slot=2, common_dead_time_ps=0,
+        clicks, GatingState(), complete_until_ps=3200, complete_below_slot=2, dead_slots=0,
         entropy=np.zeros(4, np.uint8),
     )  # fmt: skip
 

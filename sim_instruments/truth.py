@@ -2,8 +2,8 @@
 
 For each (state, intensity) the outcome of a slot is worked out per detector (several photons, the detector's own
 blocking within the slot, gates and jitter, dark counts, afterpulses), detectors are combined, double clicks get a
-random bit and clicks in both bases a random basis with that basis's own bit. Dead time of earlier slots thins all
-alike. Only tests, and the person who runs the bench, see this; no instrument answers with it.
+random bit and clicks in both bases a random basis with that basis's own bit. Dead time of earlier slots, whole slots
+of it, thins all alike. Only tests, and the person who runs the bench, see this; no instrument answers with it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def yields(
     gates: Sequence[Gate],
     common_dead_time_ps: float,
 ) -> Yields:
-    """Enumerate. `probabilities`: float64 [STATES, INTENSITIES] of what is sent; `fraction`: of intercepted slots."""
+    """Enumerate. `probabilities`: float64 [STATES, INTENSITIES] of what is sent; `fraction`: of intercepted slots. A
+    receiver counts the common dead time in whole slots, rounded up."""
+    common_dead_time_ps = math.ceil(common_dead_time_ps / bench.source.slot_ps - 1e-3) * bench.source.slot_ps
     rates = click_rates_hz(bench, optics, probabilities, fraction)
     stray_hz = optics.dark_hz + _late_afterpulses_hz(bench, rates, common_dead_time_ps)
     before = _light_of_the_slot_before(optics, transition(fraction).T @ probabilities)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from postproc.errors import InputOutOfRange
 from postproc.finite_key import wiesemann2026 as proof
 from postproc.records import BlockCounts, LinkParameters
+from postproc.timing.dead_time import dead_slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,12 @@ def live_probability(model: LinkModel, params: LinkParameters) -> float:
     has probability exp(-r (D - t)) / (1 + r t) for each of them.
     """
     (z, x) = _mean_clicks(model, params)
+    slot_ps = 1e12 / params.slot_rate_hz
     live = 1.0
     for mean in (z, x / 2, x / 2):
         rate = (mean * params.slot_rate_hz + model.dark_count_rate_hz) * 1e-12
         dead = model.detector_dead_time_ps
-        window = max(params.common_dead_time_ps, dead)
+        window = max(dead_slots(params.common_dead_time_ps, slot_ps) * slot_ps, dead)
         live *= math.exp(-rate * (window - dead)) / (1 + rate * dead)
     return live
 

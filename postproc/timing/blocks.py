@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from postproc.errors import InputOutOfRange
 from postproc.records import Detections, Gate
 from postproc.timing.clock import ClockSegment
+from postproc.timing.dead_time import dead_slots
 from postproc.timing.gating import DetectionChunk, GatingState, assign_slots, detections, gate_table
 
 
@@ -70,7 +71,7 @@ class BlockCollector:
             self.state,
             complete_until_ps=until,
             complete_below_slot=max(below, self.complete_below),
-            common_dead_time_ps=self._dead_time_ps,
+            dead_slots=dead_slots(self._dead_time_ps, segment.period_ps),
             entropy=entropy,
         )
         self.complete_below = chunk.complete_below

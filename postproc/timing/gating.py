@@ -1,18 +1,24 @@
 """From tags to detections: slot assignment, double clicks, cross-basis clicks, the common dead time.
 
 The rules, in the order in which they are applied (protocol §3.2; none depends on an outcome):
-1. A click in a gate of its channel is an outcome (basis, bit) of a slot; any other click is ungated.
-2. A slot is live when no click of any detector, gated or not, came within the common dead time before its first click.
-   A click that falls into a dead time is discarded and itself begins a new one: everything is discarded until all
-   detectors are live again.
-3. All gated clicks of a live slot, up to the first ungated click after them, belong together. One outcome: that is
+1. A click in a gate of its channel is an outcome (basis, bit) of a slot; any other click is ungated, and belongs to the
+   slot around whose gates it lies.
+2. The common dead time is whole slots: a slot is live when none of the `dead_slots` slots before it has a click of any
+   detector, gated or not, discarded or not. Everything is discarded until all detectors are live again.
+3. All gated clicks of a live slot belong together; ungated ones of the same slot change nothing. One outcome: that is
    the detection. Both bits of one basis: a random bit. Both bases: a random basis, and the outcome of that basis (a
    random bit if it has both).
 
+Why whole slots, from slot to slot: were the dead time counted from click to click, a late bit would be live 0.8 ns
+sooner than an early one, and its own dead time would end 0.8 ns later. The gaps between the announced slots, which are public,
+would then tell bits: at 24.5 ns and slots of 1.6 ns a gap of 15 slots means early before late, always
+(tests/postproc/timing/test_dead_time_tells_nothing.py).
+
 Entropy: one byte for each slot with more than one outcome (bit 0 chooses the basis, bit 1 the bit), so at most half as
 many bytes as there are tags. What is not used is not carried over.
-Streams are cut anywhere: `GatingState` carries the open slot, the last click and the clicks that must wait because a
-channel with a shorter delay may still deliver an earlier one. The naive twin is in tests/postproc/timing/naive.py.
+Streams are cut anywhere: `GatingState` carries the last slot with a click and what it has gathered, and the clicks that
+must wait because a channel with a shorter delay may still deliver an earlier one. The naive twin is in
+tests/postproc/timing/naive.py.
 """
 
 from __future__ import annotations
@@ -30,7 +36,7 @@ from postproc.timing.clock import ClockSegment
 OUTSIDE = 255  # outcome code of an ungated click; gated: 2 * basis + bit
 MAX_GATES_PER_CHANNEL = 4
 MAX_CHANNELS = 32
-NEVER_PS = -(1 << 62)
+NEVER = -(1 << 62)  # a slot long before all others
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +51,15 @@ class SlottedClicks:
 
 @dataclass(frozen=True, slots=True)
 class GateTable:
-    """Gates as arrays [channel, k], ready for the kernel; `delay_ps` int64 [channel] is removed before ordering."""
+    """Gates as arrays [channel, k], ready for the kernel; `delay_ps` int64 [channel] is removed before ordering. The
+    gates of one slot, delays removed, lie in [first_ps, first_ps + span_ps)."""
 
     start_ps: NDArray[np.float64]
     width_ps: NDArray[np.float64]
     outcome: NDArray[np.uint8]
     delay_ps: NDArray[np.int64]
+    first_ps: float
+    span_ps: float
 
 
 def gate_table(gates: tuple[Gate, ...], channel_delays_ps: dict[int, float] | None = None) -> GateTable:
@@ -74,25 +83,36 @@ def gate_table(gates: tuple[Gate, ...], channel_delays_ps: dict[int, float] | No
         used[gate.channel] = k + 1
     for channel, value in (channel_delays_ps or {}).items():
         delay[channel] = round(value)
-    return GateTable(start, width, outcome, delay)
+    starts = [gate.start_ps - float(delay[gate.channel]) for gate in gates]
+    ends = [first + gate.width_ps for first, gate in zip(starts, gates, strict=True)]
+    first_ps = min(starts, default=0.0)
+    return GateTable(start, width, outcome, delay, first_ps, max(ends, default=0.0) - first_ps)
 
 
 def assign_slots(
     time_ps: NDArray[np.int64], channel: NDArray[np.uint8], clock: ClockSegment, table: GateTable
 ) -> SlottedClicks:
-    """Slot and outcome of each tag (int64 [n], uint8 [n]) under the straight line `clock`."""
+    """Slot and outcome of each tag (int64 [n], uint8 [n]) under the straight line `clock`.
+
+    Slots are cut in the middle between the last gate of one and the first gate of the next. Raises InputOutOfRange when
+    the gates of one slot, delays removed, take more than a slot: a click would not know its slot then."""
+    if table.span_ps > clock.period_ps:
+        raise InputOutOfRange(
+            f"the gates of a slot span {table.span_ps:g} ps without their delays, a slot has {clock.period_ps:g} ps"
+        )
+    cut_ps = table.first_ps - (clock.period_ps - table.span_ps) / 2
     slot = np.empty(time_ps.size, dtype=np.int64)
     outcome = np.empty(time_ps.size, dtype=np.uint8)
     corrected = np.empty(time_ps.size, dtype=np.int64)
     _assign(
         time_ps, channel, clock.anchor_slot, clock.anchor_ps, clock.anchor_fraction_ps, clock.period_ps,
-        table.start_ps, table.width_ps, table.outcome, table.delay_ps, corrected, slot, outcome,
+        table.start_ps, table.width_ps, table.outcome, table.delay_ps, cut_ps, corrected, slot, outcome,
     )  # fmt: skip
     return SlottedClicks(corrected, slot, outcome)
 
 
 @njit(nogil=True, cache=True)
-def _assign(time, channel, anchor_slot, anchor_ps, fraction, period, start, width, code, delay, corrected, slot, out):  # type: ignore[no-untyped-def]
+def _assign(time, channel, anchor_slot, anchor_ps, fraction, period, start, width, code, delay, cut, corrected, slot, out):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
     """A click at u = time - slot zero - gate start belongs to slot floor(u / period) if the rest is below the width."""
     inverse = 1.0 / period
     for i in range(time.size):
@@ -112,21 +132,20 @@ def _assign(time, channel, anchor_slot, anchor_ps, fraction, period, start, widt
                 out[i] = code[c, g]
                 break
         if out[i] == OUTSIDE:
-            slot[i] = anchor_slot + np.int64(np.floor((since - delay[c]) * inverse))
+            slot[i] = anchor_slot + np.int64(np.floor((since - delay[c] - cut) * inverse))
 
 
 @dataclass(frozen=True, slots=True)
 class GatingState:
     """What a later batch needs from the earlier ones.
 
-    last_click_ps: the last click of any kind; open_slot, open_mask: the live slot whose clicks are being gathered (mask
-    of outcomes, bit 2*basis + bit; 0: none); waiting: clicks after the time up to which all channels have reported.
+    last_slot: the last slot with a click of any kind; is_live: whether it was live; open_mask: outcomes gathered in it
+    (bit 2*basis + bit; 0: none, or handed out); waiting: clicks after the time up to which all channels have reported.
     """
 
-    last_click_ps: int = NEVER_PS
-    open_slot: int = -1
+    last_slot: int = NEVER
+    is_live: bool = False
     open_mask: int = 0
-    last_slot: int = -1  # of the last live slot that was opened
     waiting: SlottedClicks | None = None
 
 
@@ -152,7 +171,7 @@ def detections(
     *,
     complete_until_ps: int,
     complete_below_slot: int,
-    common_dead_time_ps: int,
+    dead_slots: int,
     entropy: NDArray[np.uint8],
 ) -> tuple[DetectionChunk, GatingState]:
     """Apply the rules above to the clicks before `complete_until_ps` (delay-corrected time); later ones wait.
@@ -160,15 +179,13 @@ def detections(
     complete_below_slot: every click of a smaller slot number is before complete_until_ps; entropy: uint8 [m], uniform.
     Raises InputOutOfRange when the entropy does not suffice (nothing is consumed then: the state is unchanged).
     """
-    if common_dead_time_ps < 0:
-        raise InputOutOfRange(f"common dead time {common_dead_time_ps} ps must not be negative")
     ready, waiting = _ready(clicks, state.waiting, complete_until_ps)
     n = ready.time_ps.size + 1
     slot, mask = np.empty(n, np.int64), np.empty(n, np.uint8)
     removed, outside = np.empty(n, np.int64), np.empty(n, np.int64)
-    found, n_removed, n_outside, last_click, open_slot, open_mask, last_slot = _gather(
-        ready.time_ps, ready.slot, ready.outcome, common_dead_time_ps, complete_below_slot,
-        state.last_click_ps, state.open_slot, state.open_mask, state.last_slot, slot, mask, removed, outside,
+    found, n_removed, n_outside, last_slot, is_live, open_mask = _gather(
+        ready.slot, ready.outcome, dead_slots, complete_below_slot,
+        state.last_slot, state.is_live, state.open_mask, slot, mask, removed, outside,
     )  # fmt: skip
     basis, bit, kind = (np.empty(found, np.uint8) for _ in range(3))
     used = int(_resolve(mask[:found], entropy, basis, bit, kind))
@@ -182,7 +199,7 @@ def detections(
         removed_slot=removed[:n_removed], outside_slot=outside[:n_outside],
         complete_below=complete_below_slot, entropy_used=used,
     )  # fmt: skip
-    return chunk, GatingState(int(last_click), int(open_slot), int(open_mask), int(last_slot), waiting)
+    return chunk, GatingState(int(last_slot), bool(is_live), int(open_mask), waiting)
 
 
 def _ready(
@@ -211,36 +228,29 @@ def _is_sorted(time):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _gather(time, slot, outcome, dead, below, last_click, open_slot, open_mask, last_slot, out_slot, out_mask, removed, outside):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
-    """One pass in time order; the open slot is closed by the first click of another slot, or by `below`."""
+def _gather(slot, outcome, dead_slots, below, last_slot, is_live, mask, out_slot, out_mask, removed, outside):  # type: ignore[no-untyped-def]  # fmt: skip
+    """One pass in time order; a slot is closed by the first click of a later one, or by `below`."""
     n = n_removed = n_outside = 0
-    for i in range(time.size):
+    for i in range(slot.size):
+        if slot[i] > last_slot:
+            if mask:
+                out_slot[n], out_mask[n] = last_slot, mask
+                n += 1
+            is_live = slot[i] - last_slot > dead_slots
+            last_slot, mask = slot[i], 0
         if outcome[i] == OUTSIDE:
             outside[n_outside] = slot[i]
             n_outside += 1
-            last_click = max(last_click, time[i])
-            if open_mask:  # its detector is dead for the rest of the slot: nothing can join any more
-                out_slot[n], out_mask[n] = open_slot, open_mask
-                n += 1
-                open_mask = 0
-            continue
-        if open_mask and slot[i] == open_slot:
-            open_mask |= 1 << np.int64(outcome[i])
-        elif time[i] - last_click >= dead and slot[i] > last_slot:
-            if open_mask:
-                out_slot[n], out_mask[n] = open_slot, open_mask
-                n += 1
-            open_slot = last_slot = slot[i]
-            open_mask = 1 << np.int64(outcome[i])
+        elif is_live and slot[i] == last_slot:
+            mask |= 1 << np.int64(outcome[i])
         else:
             removed[n_removed] = slot[i]
             n_removed += 1
-        last_click = max(last_click, time[i])
-    if open_mask and open_slot < below:
-        out_slot[n], out_mask[n] = open_slot, open_mask
+    if mask and last_slot < below:
+        out_slot[n], out_mask[n] = last_slot, mask
         n += 1
-        open_mask = 0
-    return n, n_removed, n_outside, last_click, open_slot, open_mask, last_slot
+        mask = 0
+    return n, n_removed, n_outside, last_slot, is_live, mask
 
 
 @njit(nogil=True, cache=True)

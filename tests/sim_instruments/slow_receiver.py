@@ -5,6 +5,7 @@ It is told what a real one must find out: where slot 0 lies in the tagger's time
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -36,31 +37,26 @@ class SlowReceiver:
     def _live_slots(
         self, time_ps: NDArray[np.int64], channel: NDArray[np.uint8]
     ) -> Iterator[tuple[int, set[tuple[int, int]]]]:
-        last_ps = -1e30
-        outcomes_of_tags = (self._outcome(t, c) for t, c in zip(time_ps.tolist(), channel.tolist(), strict=True))
-        clicks = sorted(outcomes_of_tags, key=lambda click: click[1])  # delays differ per detector
-        i = 0
-        while i < len(clicks):
-            slot, t_ps = clicks[i][0], clicks[i][1]
-            j = i
-            while j < len(clicks) and clicks[j][0] == slot:
-                j += 1
-            outcomes = {o for _, _, o in clicks[i:j] if o is not None}
-            if outcomes and t_ps - last_ps >= self.dead_ps:
-                yield slot, outcomes
-            last_ps = clicks[j - 1][1]
-            i = j
+        dead_slots = math.ceil(self.dead_ps / self.slot_ps - 1e-3)
+        slots: dict[int, set[tuple[int, int]]] = {}
+        for t, c in zip(time_ps.tolist(), channel.tolist(), strict=True):
+            slot, outcome = self._outcome(t, c)
+            slots.setdefault(slot, set()).update([] if outcome is None else [outcome])
+        last = -1 << 60
+        for slot in sorted(slots):
+            if slots[slot] and slot - last > dead_slots:
+                yield slot, slots[slot]
+            last = slot
 
-    def _outcome(self, time_ps: int, channel: int) -> tuple[int, float, tuple[int, int] | None]:
-        """(slot, corrected time, (basis, bit) or None outside the gates). A slot is cut half-way between its
-        neighbours' pulses."""
+    def _outcome(self, time_ps: int, channel: int) -> tuple[int, tuple[int, int] | None]:
+        """(slot, (basis, bit) or None outside the gates). A slot is cut half-way between its neighbours' pulses."""
         since_ps = time_ps - self.slot0_ps - self.skew_ps[channel - 1]
         slot = int((since_ps + 400.0) // self.slot_ps)
         phase_ps = since_ps - slot * self.slot_ps
         for gate_channel, start_ps, width_ps, basis, bit in self.gates:
             if gate_channel == channel and start_ps <= phase_ps < start_ps + width_ps:
-                return slot, since_ps, (basis, bit)
-        return slot, since_ps, None
+                return slot, (basis, bit)
+        return slot, None
 
 
 def error_counts(detections: list[tuple[int, int, int]], symbols: NDArray[np.uint8]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The gating rules once more, slowly: one click at a time over the whole stream, nothing carried, nothing compiled."""
+"""The gating rules once more, slowly: one slot at a time over the whole stream, nothing carried, nothing compiled."""
 
 from __future__ import annotations
 
@@ -8,16 +8,23 @@ from collections.abc import Sequence
 from postproc.records import Gate
 from postproc.timing.clock import ClockSegment
 
+Outcome = tuple[int, int]
 
-def outcome_of(time_ps: int, channel: int, clock: ClockSegment, gates: Sequence[Gate]) -> tuple[int, int, int] | None:
-    """(slot, basis, bit) of a gated click, None for an ungated one."""
+
+def outcome_of(
+    time_ps: int, channel: int, clock: ClockSegment, gates: Sequence[Gate], delays_ps: dict[int, int]
+) -> tuple[int, Outcome | None]:
+    """(slot, (basis, bit)) of a gated click, (slot, None) of an ungated one."""
+    since = time_ps - clock.anchor_ps - clock.anchor_fraction_ps
     for gate in gates:
         if gate.channel == channel:
-            since = time_ps - clock.anchor_ps - clock.anchor_fraction_ps - gate.start_ps
-            slot = math.floor(since / clock.period_ps)
-            if since - slot * clock.period_ps < gate.width_ps:
-                return clock.anchor_slot + slot, int(gate.basis), gate.bit
-    return None
+            slot = math.floor((since - gate.start_ps) / clock.period_ps)
+            if since - gate.start_ps - slot * clock.period_ps < gate.width_ps:
+                return clock.anchor_slot + slot, (int(gate.basis), gate.bit)
+    first = min(gate.start_ps - delays_ps.get(gate.channel, 0) for gate in gates)
+    last = max(gate.start_ps + gate.width_ps - delays_ps.get(gate.channel, 0) for gate in gates)
+    middle = (first + last - clock.period_ps) / 2
+    return clock.anchor_slot + math.floor((since - delays_ps.get(channel, 0) - middle) / clock.period_ps), None
 
 
 def detections(
@@ -30,27 +37,18 @@ def detections(
     delays_ps: dict[int, int],
 ) -> list[tuple[int, int, int]]:
     """(slot, basis, bit) of every detection; rules as in postproc.timing.gating."""
-    clicks = []
+    slots: dict[int, set[Outcome]] = {}
     for time, number in zip(time_ps, channel, strict=True):
-        clicks.append((time - delays_ps.get(number, 0), outcome_of(time, number, clock, gates)))
-    clicks.sort(key=lambda click: click[0])
-    groups: list[tuple[int, set[tuple[int, int]]]] = []
-    last_click = -math.inf
-    is_open = False
-    for time, outcome in clicks:
-        if outcome is None:
-            is_open = False
-        else:
-            slot, basis, bit = outcome
-            if is_open and groups[-1][0] == slot:
-                groups[-1][1].add((basis, bit))
-            elif time - last_click >= dead_ps and (not groups or slot > groups[-1][0]):
-                groups.append((slot, {(basis, bit)}))
-                is_open = True
-        last_click = time
+        slot, outcome = outcome_of(time, number, clock, gates, delays_ps)
+        slots.setdefault(slot, set()).update([] if outcome is None else [outcome])
+    dead = 0
+    while dead * clock.period_ps < dead_ps - 1e-3 * clock.period_ps:
+        dead += 1
     random = iter(entropy)
     found = []
-    for slot, outcomes in groups:
+    for slot, outcomes in sorted(slots.items()):
+        if not outcomes or any(before in slots for before in range(slot - dead, slot)):
+            continue
         byte = next(random) if len(outcomes) > 1 else 0
         bases = sorted({basis for basis, _ in outcomes})
         basis = bases[byte & 1] if len(bases) == 2 else bases[0]

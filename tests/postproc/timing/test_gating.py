@@ -14,6 +14,7 @@ from postproc.errors import InputOutOfRange
 from postproc.records import Basis, Gate
 from postproc.timing.blocks import BlockCollector, entropy_bytes_needed
 from postproc.timing.clock import ClockSegment
+from postproc.timing.dead_time import dead_slots
 from postproc.timing.gating import GatingState, assign_slots, detections, gate_table
 from tests.postproc.timing import light, naive
 
@@ -105,7 +106,7 @@ def run(clicks: list[tuple[int, int, int]], entropy: list[int], dead_ps: int = 2
     channel = np.array([c for *_, c in clicks], np.uint8)
     chunk, _ = detections(
         assign_slots(tags, channel, ClockSegment(0, 0, 0.0, 1600.0), gate_table(gates)), GatingState(),
-        complete_until_ps=1 << 60, complete_below_slot=1 << 40, common_dead_time_ps=dead_ps,
+        complete_until_ps=1 << 60, complete_below_slot=1 << 40, dead_slots=dead_slots(dead_ps, 1600.0),
         entropy=np.array(entropy, np.uint8),
     )  # fmt: skip
     return list(zip(chunk.slot.tolist(), chunk.basis.tolist(), chunk.bit.tolist(), strict=True))
@@ -124,8 +125,23 @@ def test_cross_basis_click_takes_a_random_basis_and_its_outcome(byte: int, expec
 
 
 def test_a_click_in_the_dead_time_is_discarded_and_extends_it() -> None:
-    # 25 ns are 15.6 slots: slot 14 is dead after slot 0, slot 29 after slot 14 although slot 0 is long past
+    # 25 ns are 16 slots: slot 14 is dead after slot 0, slot 29 after slot 14 although slot 0 is long past
     assert run([(0, 0, 1), (14, 0, 1), (29, 0, 1), (46, 0, 1)], []) == [(0, 0, 0), (46, 0, 0)]
+
+
+@pytest.mark.parametrize(("dead_ps", "slots"), [(0, 0), (2, 1), (1600, 1), (24_000, 15), (24_500, 16), (25_600, 16)])
+def test_the_dead_time_is_whole_slots_rounded_up(dead_ps: int, slots: int) -> None:
+    assert {dead_slots(dead_ps, period_ps) for period_ps in (1600.0, 1599.95, 1600.05)} == {slots}
+
+
+def test_an_ungated_click_of_the_same_slot_changes_nothing() -> None:
+    assert run([(5, 0, 2), (5, 1, 1)], []) == run([(5, 1, 1), (5, 0, 2)], []) == [(5, 0, 1)]
+
+
+def test_gates_longer_than_a_slot_are_refused() -> None:
+    table = gate_table((Gate(1, 0, 400, Basis.Z, 0), Gate(1, 1400, 400, Basis.Z, 1)))
+    with pytest.raises(InputOutOfRange, match="span 1800 ps"):
+        assign_slots(np.zeros(1, np.int64), np.ones(1, np.uint8), CLOCK, table)
 
 
 def test_an_ungated_click_begins_a_dead_time_too() -> None:
@@ -156,7 +172,7 @@ def test_assignment_is_fast() -> None:
         begin = time.perf_counter()
         detections(
             assign_slots(tags, channel, CLOCK, table), GatingState(), complete_until_ps=1 << 60,
-            complete_below_slot=1 << 40, common_dead_time_ps=25_000, entropy=entropy,
+            complete_below_slot=1 << 40, dead_slots=16, entropy=entropy,
         )  # fmt: skip
         return time.perf_counter() - begin
 
