@@ -18,7 +18,8 @@ from controller.calibration.result import CalibrationFailed, CalibrationResult
 from controller.config import SourceBench
 from controller.errors import ConfigurationError, SecurityFailure, Starved
 from controller.link_plan import LinkPlan, plan_link
-from controller.node import LinkStopped, Node
+from controller.node import Node
+from controller.node_parts import LinkStopped
 from controller.peer import PeerLink
 from controller.peer_messages import (
     FIRST_STEPS,

@@ -180,7 +180,9 @@ class CalibrationSection(Section):
 
 
 class KmeSection(Section):
-    """[kme]: key delivery (ETSI GS QKD 014) over mutual TLS. A consumer is who its certificate's URI name urn:qkd:sae:ID says."""
+    """[kme]: key delivery (ETSI GS QKD 014) over mutual TLS. A consumer is who its certificate's URI name
+    urn:qkd:sae:ID says.
+    """
 
     id: Name
     peer_id: Name

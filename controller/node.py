@@ -16,9 +16,8 @@ import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,14 @@ from controller.calibration.result import CalibrationResult, CalibrationStore, d
 from controller.config import NodeConfig
 from controller.control_socket import SOCKET_NAME, ControlServer
 from controller.delivery import Delivery
-from controller.errors import PeerFailure, QkdError, StoppedByHand, StorageFailure
+from controller.errors import PeerFailure, StorageFailure
 from controller.keys.bootstrap import import_once
 from controller.keys.envelope import load_kek
 from controller.keys.store import NodeStore
 from controller.logs import open_log
 from controller.monitoring.alarms import AlarmBoard
 from controller.monitoring.status import CalibrationState, NodeStatus
+from controller.node_parts import LinkStopped, Progress, utc_now
 from controller.peer import PeerLink, PeerListener, connect, tls_context
 from controller.peer_messages import ControlMessage, Farewell, LinkFault, Notice, Prelude
 from controller.recorder import RunRecorder
@@ -45,44 +45,6 @@ RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # after connections that made no key:
 ABSENT_S = 0.5  # after a peer that did not answer at all
 LAST_WORDS_S = 0.5
 SLOW_CHECK_S = 2.0
-
-
-def utc_now() -> str:
-    """UTC, ISO 8601, to the millisecond."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-class LinkStopped(Exception):
-    """The light or a calibration does not allow keys now; the node tries again. `code` is an alarm id."""
-
-    def __init__(self, code: str, text: str) -> None:
-        self.code = code
-        super().__init__(text)
-
-
-@dataclass(slots=True)
-class Progress:
-    """What the status shows and the run has made so far. Changed only on the event loop."""
-
-    state: str = "Starting"
-    stage: str = ""
-    waiting_for: str = ""
-    blocks_made: int = 0
-    blocks_aborted: int = 0
-    last_abort_reason: str = ""
-    detections_in_block: int = 0
-    sifted_bits: int = 0
-    secret_bits: int = 0
-    link_time_s: float = 0.0
-    qber_z: float | None = None
-    qber_x: float | None = None
-    detector_rates_hz: tuple[float, ...] = ()
-    mean_photon_numbers: tuple[float, ...] = ()
-    sync_phase_ps: float | None = None
-    clock_drift_ppm: float | None = None
-    first_block_s: float | None = None
-    is_peer_connected: bool = False
-    calibrations: dict[str, CalibrationResult] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +66,7 @@ class Node(ABC):
         self.alarms = AlarmBoard()
         self.progress = Progress()
         self.calibrations = CalibrationStore(self.state_dir / "calibrations")
-        self.pool = ThreadPoolExecutor(max_workers=3, thread_name_prefix="compute")
+        self.pool: Executor = ThreadPoolExecutor(max_workers=3, thread_name_prefix="compute")
         self.prelude = Prelude()
         self._config_text = config_text
         self._stop = asyncio.Event()
@@ -409,6 +371,3 @@ def _calibration_state(result: CalibrationResult) -> CalibrationState:
         age_s=result.age_s(time.time()),
         validity_s=result.validity_s,
     )
-
-
-__all__ = ["LinkStopped", "Node", "Progress", "QkdError", "RunOptions", "StoppedByHand", "utc_now"]

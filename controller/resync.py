@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from controller import peer_messages
 from controller.errors import ConfigurationError, PeerFailure, SecurityFailure
 from controller.keys.errors import RollbackDetected
+from controller.node_parts import NodeParts
 from controller.peer import PeerLink
 from controller.peer_messages import Hello, HelloTag, OpenRound
 from controller.rounds import canonical_parameters
@@ -25,16 +26,13 @@ from controller.trust.errors import AuthenticationFailed
 from controller.trust.pads import POOLS, PadDirection
 from controller.version import software_version
 
-if TYPE_CHECKING:
-    from controller.node import Node
-
 PROTOCOL_VERSION = 1
 REMEMBERED_ROUNDS = 16
 Received = TypeVar("Received", Hello, HelloTag)
 TIMEOUT_S = 20.0
 
 
-async def resynchronise(node: Node, link: PeerLink) -> None:
+async def resynchronise(node: NodeParts, link: PeerLink) -> None:
     """Returns when both nodes stand at the same place. Raises PeerFailure, ConfigurationError (we disagree),
     SecurityFailure.
     """
@@ -64,7 +62,7 @@ async def resynchronise(node: Node, link: PeerLink) -> None:
     await to_the_end(settle, node, peer)
 
 
-def make_hello(node: Node) -> Hello:
+def make_hello(node: NodeParts) -> Hello:
     """Where this node stands, from its durable state."""
     store, last = node.store, node.store.last_round()
     recent = range(last, max(-1, last - REMEMBERED_ROUNDS), -1)
@@ -86,7 +84,7 @@ def make_hello(node: Node) -> Hello:
     )
 
 
-def compare(node: Node, own: Hello, peer: Hello) -> None:
+def compare(node: NodeParts, own: Hello, peer: Hello) -> None:
     """Refuse a peer that is not the configured one, means another link, or has seen us further than we are."""
     facts = (
         ("protocol version", own.protocol_version, peer.protocol_version),
@@ -144,7 +142,7 @@ def _refuse_rollback(own: Hello, peer: Hello) -> None:
             )
 
 
-def settle(node: Node, peer: Hello) -> None:
+def settle(node: NodeParts, peer: Hello) -> None:
     """Bring every open round to the end that Alice's durable decision gives it. Idempotent."""
     store = node.store
     peer_states = {r.round: r.state for r in peer.unsettled} | dict.fromkeys(peer.ready_rounds, "ready")

@@ -6,13 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log2
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from controller.block_record import BlockRecord
 from controller.errors import SecurityFailure
 from controller.keys.key_shelf import CHUNK_BITS, key_id
+from controller.node_parts import NodeParts, utc_now
 from controller.peer import PeerLink
 from controller.round_shell import (
     PAD_BYTES,
@@ -35,9 +35,6 @@ from postproc.session.actions import Action, Event
 from postproc.session.alice import AliceRound
 from postproc.session.bob import BobRound
 
-if TYPE_CHECKING:
-    from controller.node import Node
-
 TAGS_PER_ROUND = len(PADS_A_TO_B) + len(PADS_B_TO_A)
 PROOF_MODE = "fixed-length"
 
@@ -47,7 +44,7 @@ def canonical_parameters(parameters: LinkParameters) -> bytes:
     return msgspec.json.encode(parameters, order="deterministic")
 
 
-def burn_round_pads(node: Node, a_to_b_offset: int | None = None, b_to_a_offset: int | None = None) -> RoundPads:
+def burn_round_pads(node: NodeParts, a_to_b_offset: int | None = None, b_to_a_offset: int | None = None) -> RoundPads:
     """Burn all pads of the next round durably; at the peer's offsets when they are given. Raises PoolStarved,
     PadRefused.
     """
@@ -72,7 +69,12 @@ class RoundRunner:
     """One round of a node, from its pads to its record."""
 
     def __init__(
-        self, node: Node, link: PeerLink, protocol_round: AliceRound | BobRound, pads: RoundPads, refill: RefillLayout
+        self,
+        node: NodeParts,
+        link: PeerLink,
+        protocol_round: AliceRound | BobRound,
+        pads: RoundPads,
+        refill: RefillLayout,
     ) -> None:
         self._node, self._link, self._round, self._pads, self._refill = node, link, protocol_round, pads, refill
         self._began_s = time.monotonic()
@@ -134,7 +136,7 @@ class RoundRunner:
             session_id=opened.session_id,
             first_slot=opened.first_slot,
             slots=opened.slots,
-            time_utc=_utc_now(),
+            time_utc=utc_now(),
             detections=r.detections,
             sifted_bits=n_key,
             n_key=counts.n_key if counts else zero,
@@ -214,7 +216,7 @@ def alarm_of(reason: str) -> str:
     return "round-aborted"
 
 
-def require_progress(node: Node, opened: RoundOpen) -> None:
+def require_progress(node: NodeParts, opened: RoundOpen) -> None:
     """Bob: refuse a round that is not newer than all we know, or of another epoch. Raises SecurityFailure."""
     last = node.store.last_round()
     epoch = node.store.epoch
@@ -226,9 +228,3 @@ def require_progress(node: Node, opened: RoundOpen) -> None:
 
 def _binary_entropy(ratio: float) -> float:
     return 0.0 if ratio in (0.0, 1.0) else -ratio * log2(ratio) - (1 - ratio) * log2(1 - ratio)
-
-
-def _utc_now() -> str:
-    from controller.node import utc_now
-
-    return utc_now()
