@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BLUE, RED, GREEN, GOLD, VIOLET, GREY = "#2563a8", "#c2410c", "#2f855a", "#b7791f", "#6b46a8", "#8a94a0"
 PALETTE = (BLUE, RED, GREEN, GOLD, VIOLET, GREY, "#0e7490", "#9d174d")
+WAITING = "waiting"  # the stage in which a node waits for the other one
 STYLE: dict[Any, Any] = {
     "font.size": 9, "font.family": "sans-serif", "svg.fonttype": "none", "axes.spines.top": False,
     "axes.spines.right": False, "axes.edgecolor": GREY, "axes.labelcolor": "#333", "xtick.color": "#555",
@@ -61,8 +62,9 @@ def qber(blocks: Sequence[BlockRecord], limits: tuple[float, float], truth: tupl
                 x, q, np.sqrt(q * (1 - q) / n), fmt=marker, color=colour, ms=4, capsize=2, label=f"QBER {name}"
             )
             axes.axhline(limit, color=colour, ls="--", lw=1)
-            axes.annotate(f"limit {name[0]} {limit:g}", (1, limit), xycoords=("axes fraction", "data"), ha="right",
-                          va="bottom", color=colour, fontsize=7)  # fmt: skip
+            place = (1.0 if basis == "key" else 0.85, limit)
+            text = axes.annotate(f"limit {name[0]} {limit:g}", place, xycoords=("axes fraction", "data"), ha="right")
+            text.set(va="bottom", color=colour, fontsize=7)
             if true is not None:
                 axes.axhline(true, color=colour, ls=":", lw=1.2, label=f"truth {name[0]} (bench) {true:.4f}")
         axes.set(xlabel="round", ylabel="error ratio", ylim=(0, None))
@@ -122,7 +124,8 @@ def stages(blocks: Sequence[BlockRecord]) -> str:
         names = list(dict.fromkeys(name for b in blocks for name in b.stage_seconds if name != "round"))
         bottom = np.zeros(len(blocks))
         x = np.arange(len(blocks))
-        for colour, name in zip(itertools.cycle(PALETTE), names, strict=False):
+        names.sort(key=lambda name: name != WAITING)
+        for colour, name in zip(itertools.chain(("#d5dae0",), itertools.cycle(PALETTE)), names, strict=False):
             seconds = np.array([b.stage_seconds.get(name, 0.0) for b in blocks])
             axes.bar(x, seconds, bottom=bottom, color=colour, width=0.7, label=name)
             bottom += seconds
@@ -144,8 +147,8 @@ def leakage(blocks: Sequence[BlockRecord]) -> str:
         ordered = sorted(parts.items(), key=lambda item: item[1])
         axes.barh([name for name, _ in ordered], [count for _, count in ordered], color=BLUE, height=0.6)
         for y, (_, count) in enumerate(ordered):
-            axes.text(count, y, f" {count:,}", va="center", fontsize=8)
-        axes.set(xlabel="bits", xscale="log", xlim=(0.8, max(parts.values(), default=1) * 8))
+            axes.annotate(f"{count:,}", (count, y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+        axes.set(xlabel="bits", xscale="log", xlim=(0.5, max(parts.values(), default=1) * 20))
         axes.grid(visible=False, axis="y")
 
     return draw(plot)
