@@ -18,12 +18,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.arrivals import arrival_histogram
 from drivers.errors import InstrumentError, InstrumentTimeout, TagsLost
 from drivers.roles import TimeTagger
 from drivers.tags import AnomalyKind, TagBatch
 from postproc.errors import PostprocError, SynchronisationLost
 from postproc.records import Detections, Gate
 from postproc.timing.blocks import BlockCollector, entropy_bytes_needed
+from postproc.timing.clock import ClockSegment
 from postproc.timing.frequency import recover_period
 from postproc.timing.offset import find_offset, find_onset
 from postproc.timing.tracking import ClockTracker
@@ -94,6 +96,7 @@ class RateReport:
     drift_ppm: float
     residual_ps: float
     time_ps: int
+    arrivals: NDArray[np.int64]  # histogram of phases in the slot (controller.arrivals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,7 @@ class Acquisition:
         self._was_low = False
         self._clicks = np.zeros(256, np.int64)
         self._report_from_ps = 0
+        self._segment = ClockSegment(0, 0, 0.0, plan.slot_period_ps)
 
     def start(self) -> None:
         """Start the tagger and the thread. Raises InstrumentError when the tagger refuses."""
@@ -265,6 +269,7 @@ class Acquisition:
                     secrets.token_bytes(entropy_bytes_needed(segment.stop - segment.start)), np.uint8
                 )
                 collector.feed(batch.time_ps[piece], batch.channel[piece], segment, entropy)
+                self._segment = segment
             self._count(batch, tracker)
             for block in collector.finished():
                 self._hand_out(block)
@@ -286,7 +291,9 @@ class Acquisition:
         rates = tuple(float(self._clicks[channel]) / lapse_s for channel in self._calibration.channels)
         ratio = sum(rates) / self._plan.expected_click_rate_hz
         drift_ppm = (tracker.state.period_ps / self._plan.slot_period_ps - 1) * 1e6
-        self._notify(RateReport(rates, ratio, drift_ppm, tracker.state.fraction_ps, batch.complete_until_ps))
+        piece = slice(self._segment.start, self._segment.stop)
+        arrivals = arrival_histogram(batch.time_ps[piece], batch.channel[piece], self._segment)
+        self._notify(RateReport(rates, ratio, drift_ppm, tracker.state.fraction_ps, batch.complete_until_ps, arrivals))
         self._clicks[:] = 0
         self._report_from_ps, self._last_report_s = batch.complete_until_ps, now_s
         fault = rate_fault(ratio)

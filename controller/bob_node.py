@@ -18,6 +18,7 @@ from controller.acquisition import (
     SessionPlan,
     Synchronised,
 )
+from controller.arrivals import BINS
 from controller.block_record import BlockRecord
 from controller.calibration.receiver import (
     GATES,
@@ -266,6 +267,7 @@ class BobNode(Node):
                     self.progress.detector_rates_hz = event.rates_hz
                     self.progress.sync_phase_ps, self.progress.clock_drift_ppm = event.residual_ps, event.drift_ppm
                     self.recorder.rates(event.rates_hz, link_s=event.time_ps * 1e-12)
+                    self.recorder.histogram(event.arrivals, bin_ps=1e12 / self.parameters.slot_rate_hz / BINS)
                 case AcquisitionEnded(code, text):
                     self._rate_ratio = 0.0 if code == "no-light" else self._rate_ratio
                     if code:

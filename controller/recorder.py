@@ -25,14 +25,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.arrivals import BINS as HISTOGRAM_BINS
+from controller.arrivals import CHANNELS
 from controller.block_record import BlockRecord
 from controller.errors import StorageFailure
 from drivers.roles import Snapshot
 
 FORMAT = "qkd-run/1"
 DOCUMENT_KINDS = ("snapshot", "calibration", "block", "event", "summary")
-HISTOGRAM_BINS = 400
-CHANNELS = 4
 MAX_DOCUMENT_BYTES = 1 << 24
 
 
