@@ -112,7 +112,7 @@ def arrivals(bob: RunData, gates: Sequence[tuple[int, float, float, str]], slot_
         axes.set(
             xlabel="phase in the slot (ps)", ylabel="clicks", yscale="log", xlim=(0, slot_ps), ylim=(None, top * 12)
         )
-        axes.legend(fontsize=7, loc="lower center", ncols=4)
+        axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
 
     return draw(plot) if len(bob.histogram_headers) else ""
 
