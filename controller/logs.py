@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 LOG_NAME = "node.log"
 MAX_LOG_BYTES = 20 << 20
@@ -35,7 +36,7 @@ def open_log(state_dir: Path, node: str) -> structlog.stdlib.BoundLogger:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             redact_secrets,
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
             structlog.processors.JSONRenderer(default=str),
         ],
     ).bind(node=node)
