@@ -43,7 +43,7 @@ class Delivery:
     def __init__(self, store: NodeStore) -> None:
         self._store = store
         self._link: PeerLink | None = None
-        self._exchange = NoticeExchange(store, self._send)
+        self._exchange = NoticeExchange(store, self._send, lambda: self._link is not None)
 
     def attach(self, link: PeerLink) -> None:
         """Notices may go over this connection from now on."""

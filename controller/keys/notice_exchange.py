@@ -1,7 +1,8 @@
 """Sends delivery notices in batches and waits for their acknowledgement; records and acknowledges those of the peer.
 
 Requests that come while a batch is on its way are sent together in the next one. Burning a pad and sending are one
-step under a lock, so pads arrive in the order of their positions. A notice that is not acknowledged in time counts as
+step under a lock, so pads arrive in the order of their positions; without a connection nothing is burnt, so consumers
+who keep asking cannot use up the pool. A notice that is not acknowledged in time counts as
 unknown: its keys must be withdrawn.
 """
 
@@ -26,6 +27,7 @@ from controller.keys.notices import (
 from controller.keys.store import NodeStore
 
 Send = Callable[[bytes], Awaitable[None]]
+IsConnected = Callable[[], bool]
 
 
 class NoticeExchange:
@@ -34,9 +36,10 @@ class NoticeExchange:
     `send` transmits one payload over the present connection; it raises NoticeNotSent if there is none.
     """
 
-    def __init__(self, store: NodeStore, send: Send, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, store: NodeStore, send: Send, is_connected: IsConnected, *, timeout_s: float = 10.0) -> None:
         self._store = store
         self._send = send
+        self._is_connected = is_connected
         self._timeout_s = timeout_s
         self._waiting: list[tuple[DeliveryNotice, asyncio.Future[bool]]] = []
         self._turn = asyncio.Lock()  # one batch at a time
@@ -101,6 +104,10 @@ class NoticeExchange:
 
     async def _transmit(self, body: Body) -> None:
         async with self._wire:
+            if not self._is_connected():
+                raise NoticeNotSent(
+                    "there is no connection to the peer", remedy="wait for the nodes to find each other"
+                )
             try:
                 payload = await asyncio.to_thread(sign, self._store, body)
             except QkdError as error:

@@ -46,8 +46,8 @@ class Wire:
         self.payloads: list[bytes] = []
         self.failures: list[QkdError] = []
         self.ends = {
-            "alice": NoticeExchange(pair.alice, self._sender("bob"), timeout_s=0.5),
-            "bob": NoticeExchange(pair.bob, self._sender("alice"), timeout_s=0.5),
+            "alice": NoticeExchange(pair.alice, self._sender("bob"), lambda: self.is_up, timeout_s=0.5),
+            "bob": NoticeExchange(pair.bob, self._sender("alice"), lambda: self.is_up, timeout_s=0.5),
         }
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -110,3 +110,17 @@ def test_any_changed_byte_is_refused(pair: Pair, position: int) -> None:
     payload[position % len(payload)] ^= 0x41
     with pytest.raises((AuthenticationFailed, NoticeRefused, PadRefused)):
         verify(pair.bob, bytes(payload))
+
+
+def test_without_a_connection_nothing_is_burnt(pair: Pair) -> None:
+    """Consumers who kept asking while the peer was away used up the pool, out of the peer's reach."""
+
+    async def ask(times: int) -> None:
+        wire = Wire(pair)
+        wire.is_up = False
+        for notice in reserve(pair, times):
+            with pytest.raises(NoticeNotSent):
+                await wire.ends["alice"].notify(notice)
+
+    asyncio.run(ask(20))
+    assert pair.alice.next_offset("notice", "ab") == 0
