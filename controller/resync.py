@@ -16,6 +16,7 @@ from typing import TypeVar
 from controller import peer_messages
 from controller.errors import ConfigurationError, PeerFailure, SecurityFailure
 from controller.keys.errors import RollbackDetected
+from controller.keys.store import NodeStore
 from controller.node_parts import NodeParts
 from controller.peer import PeerLink
 from controller.peer_messages import Hello, HelloTag, OpenRound
@@ -23,7 +24,7 @@ from controller.rounds import canonical_parameters
 from controller.to_the_end import to_the_end
 from controller.trust import wegman_carter
 from controller.trust.errors import AuthenticationFailed
-from controller.trust.pads import POOLS, PadDirection
+from controller.trust.pads import POOLS, Pad, PadDirection
 from controller.version import software_version
 
 PROTOCOL_VERSION = 1
@@ -46,7 +47,7 @@ async def resynchronise(node: NodeParts, link: PeerLink) -> None:
     pads = {}
     for way in ways:
         offset = max(own.offsets[f"resync/{way}"], peer.offsets[f"resync/{way}"])
-        pads[way] = await to_the_end(node.store.burn, "resync", way, wegman_carter.PAD_BYTES, offset)
+        pads[way] = await to_the_end(_burn_at, node.store, way, offset)
     await link.send(HelloTag(pads[ways[0]].offset, wegman_carter.tag(pads[ways[0]].data, _tagged(ways[0], ordered))))
     answer = await _receive(link, HelloTag)
     expected = pads[ways[1]]
@@ -60,6 +61,14 @@ async def resynchronise(node: NodeParts, link: PeerLink) -> None:
             remedy="find out who answers there; the nodes may hold different keys",
         )
     await to_the_end(settle, node, peer)
+
+
+def _burn_at(store: NodeStore, way: PadDirection, offset: int) -> Pad:
+    """However far ahead the peer is: somebody who cuts connections at the right moment makes one side burn pads of
+    which the other never hears, and no limit on that distance may keep the nodes apart for ever.
+    """
+    store.skip_to("resync", way, offset)
+    return store.burn("resync", way, wegman_carter.PAD_BYTES, offset)
 
 
 def make_hello(node: NodeParts) -> Hello:
@@ -145,6 +154,7 @@ def _refuse_rollback(own: Hello, peer: Hello) -> None:
 def settle(node: NodeParts, peer: Hello) -> None:
     """Bring every open round to the end that Alice's durable decision gives it. Idempotent."""
     store = node.store
+    _require_memory(store, peer)
     peer_states = {r.round: r.state for r in peer.unsettled} | dict.fromkeys(peer.ready_rounds, "ready")
     for open_round in store.unsettled():
         number, own_state, peer_state = open_round.round, open_round.state, peer_states.get(open_round.round)
@@ -166,6 +176,19 @@ def settle(node: NodeParts, peer: Hello) -> None:
     for region, way in POOLS:
         if region != "resync":  # pads that the sender burnt and whose message never arrived
             store.skip_to(region, way, max(store.next_offset(region, way), peer.offsets[f"{region}/{way}"]))
+
+
+def _require_memory(store: NodeStore, peer: Hello) -> None:
+    """A round is ready at one node only after the other one has stored its key durably. A node that does not remember a
+    round that its authenticated peer has made ready is an old copy, or a second import of the same pre-shared key.
+    """
+    for number in peer.ready_rounds:
+        if store.settled(number) not in ("pending", "committed", "ready"):
+            raise RollbackDetected(
+                f"{peer.node} has a key of round {number}, which this node had stored before that; here it is "
+                f"{store.settled(number) or 'unknown'}: an old copy was restored, or the store was made anew",
+                remedy="never start from a backup; make and import a new pre-shared key on both nodes",
+            )
 
 
 def _tagged(way: PadDirection, hellos: tuple[bytes, bytes]) -> list[bytes]:
