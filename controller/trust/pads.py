@@ -10,9 +10,12 @@ bytes at the same positions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
+from msgspec import Meta
+
+from controller.trust.errors import TranscriptError
 
 Region = Literal["round", "resync", "notice"]
 PadDirection = Literal["ab", "ba"]
@@ -95,8 +98,8 @@ class RefillEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     region: Region
     direction: PadDirection
-    position: int
-    n_bytes: int
+    position: Annotated[int, Meta(ge=0, lt=1 << 62)]
+    n_bytes: Annotated[int, Meta(ge=1, lt=1 << 32)]
 
 
 class RefillLayout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,8 +118,11 @@ class RefillLayout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def decode(cls, data: bytes) -> RefillLayout:
-        """Inverse of `encode`."""
-        return msgspec.json.decode(data, type=cls)
+        """Inverse of `encode`. Raises TranscriptError for anything else: the bytes may come from the peer."""
+        try:
+            return msgspec.json.decode(data, type=cls)
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+            raise TranscriptError(f"malformed refill layout: {error}") from error
 
 
 NO_REFILL = RefillLayout(entries=())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from controller.errors import Starved
 from controller.keys.errors import RefillMismatch
-from controller.trust.errors import PadRefused, PoolStarved
+from controller.trust.errors import PadRefused, PoolStarved, TranscriptError
 from controller.trust.pads import MAX_SKIP_BYTES, POOLS, PadDirection, RefillEntry, RefillLayout, RefillSizes, Region
 from tests.controller.stores import SMALL, Pair, make_pair, open_one
 
@@ -157,3 +157,14 @@ def test_figures_for_the_status_line(pair: Pair) -> None:
     assert pair.alice.consumed_by_region() == {"round": 256, "resync": 0, "notice": 512}
     assert pair.alice.bits_left() == 8 * (SMALL.total_bytes - 96)
     assert pair.alice.rounds_left() == SMALL.round_bytes // 96
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{", b'{"entries":3}', b"\xff",
+     b'{"entries":[{"region":"round","direction":"ab","position":0,"n_bytes":-32}]}',
+     b'{"entries":[{"region":"other","direction":"ab","position":0,"n_bytes":32}]}', b"[" * 4000],
+)  # fmt: skip
+def test_a_refill_that_the_peer_garbled_is_refused_in_words(data: bytes) -> None:
+    with pytest.raises(TranscriptError, match="malformed refill"):
+        RefillLayout.decode(data)
