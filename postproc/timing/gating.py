@@ -10,8 +10,8 @@ The rules, in the order in which they are applied (protocol §3.2; none depends 
    random bit if it has both).
 
 Why whole slots, from slot to slot: were the dead time counted from click to click, a late bit would be live 0.8 ns
-sooner than an early one, and its own dead time would end 0.8 ns later. The gaps between the announced slots, which are public,
-would then tell bits: at 24.5 ns and slots of 1.6 ns a gap of 15 slots means early before late, always
+sooner than an early one, and its own dead time would end 0.8 ns later. The gaps between the announced slots, which
+are public, would then tell bits: at 24.5 ns and slots of 1.6 ns a gap of 15 slots means early before late, always
 (tests/postproc/timing/test_dead_time_tells_nothing.py).
 
 Entropy: one byte for each slot with more than one outcome (bit 0 chooses the basis, bit 1 the bit), so at most half as
