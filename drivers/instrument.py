@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
+from drivers.byte_link import QUIET_S, SETTLE_LIMIT_S, ByteLink
 from drivers.errors import (
     GarbledReply,
     InstrumentError,
@@ -32,7 +33,7 @@ from drivers.errors import (
     SettingOutOfRange,
     WrongInstrument,
 )
-from drivers.links import QUIET_S, SETTLE_LIMIT_S, ByteLink, open_link
+from drivers.links import open_link
 from drivers.roles import Identity, Snapshot
 
 Value = float | int | str | bool

@@ -8,8 +8,8 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from drivers.byte_link import CHUNK_BYTES, DEFAULT_BAUD, OPEN_TIMEOUT_S, SLICE_S, WRITE_TIMEOUT_S, BufferedLink
 from drivers.errors import ConnectionLost, InstrumentError, InstrumentTimeout
-from drivers.links import CHUNK_BYTES, DEFAULT_BAUD, OPEN_TIMEOUT_S, SLICE_S, WRITE_TIMEOUT_S, BufferedLink
 
 if TYPE_CHECKING:
     import serial

@@ -19,9 +19,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from drivers.byte_link import QUIET_S, ByteLink
 from drivers.errors import CommandRejected, GarbledReply, InstrumentError, InstrumentTimeout, SettingOutOfRange
 from drivers.instrument import LinkedInstrument, in_range
-from drivers.links import QUIET_S, ByteLink, open_link
+from drivers.links import open_link
 from drivers.roles import Identity, Snapshot
 
 BIAS_LIMITS_A = (0.0, 100e-6)

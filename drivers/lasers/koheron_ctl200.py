@@ -11,9 +11,9 @@ import re
 from enum import IntFlag
 from typing import ClassVar
 
+from drivers.byte_link import ByteLink
 from drivers.errors import CommandRejected, GarbledReply, InterlockOpen
 from drivers.instrument import LinkedInstrument, Setting, in_range, parse_bool, parse_float, parse_scaled
-from drivers.links import ByteLink
 from drivers.roles import Identity
 
 PROMPT = b">>"

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
+from drivers.byte_link import ByteLink
 from drivers.errors import CommandRejected
 from drivers.instrument import IdnInstrument, LinkedInstrument, Setting, in_range, parse_bool, parse_float, parse_int
-from drivers.links import ByteLink
 
 OVER_RANGE = 9e37
 ERROR_QUEUE_LIMIT = 64

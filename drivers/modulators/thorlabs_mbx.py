@@ -11,6 +11,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import ClassVar
 
+from drivers.byte_link import ByteLink
 from drivers.errors import InstrumentTimeout
 from drivers.instrument import (
     IdnInstrument,
@@ -22,7 +23,6 @@ from drivers.instrument import (
     parse_int,
     parse_scaled,
 )
-from drivers.links import ByteLink
 
 ATTENUATION_LIMITS_DB = (0.5, 20.0)
 HOLD_VOLTAGE_LIMITS_V = (-10.0, 10.0)

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.byte_link import ByteLink
 from drivers.errors import CommandRejected, GarbledReply, InstrumentError, SettingOutOfRange
-from drivers.links import ByteLink
 from drivers.modulators import txp_wire as wire
 from drivers.roles import TransmitterCapabilities
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.byte_link import ByteLink
 from drivers.errors import (
     CommandRejected,
     GarbledReply,
@@ -26,7 +27,7 @@ from drivers.errors import (
     SettingOutOfRange,
 )
 from drivers.instrument import IdnInstrument, LinkedInstrument, Setting, in_range, parse_float, parse_int
-from drivers.links import ByteLink, open_link
+from drivers.links import open_link
 from drivers.modulators import txp_wire as wire
 from drivers.modulators.txp_lookup import LookUpPort
 from drivers.roles import Identity, SessionStatus, TransmitterCapabilities

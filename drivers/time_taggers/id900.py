@@ -31,6 +31,7 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
+from drivers.byte_link import ByteLink
 from drivers.errors import (
     CommandRejected,
     ConnectionLost,
@@ -41,10 +42,10 @@ from drivers.errors import (
     TagsLost,
 )
 from drivers.instrument import LinkedInstrument, Setting, in_range
-from drivers.links import ByteLink
 from drivers.roles import Identity
 from drivers.tags import TagBatch
 from drivers.time_taggers.data_link import DataLink
+from drivers.time_taggers.id900_replies import parse_error, parse_quantity, parse_resolution, parse_stage, parse_switch
 from drivers.time_taggers.tag_merge import TagMerger
 from drivers.time_taggers.zmq_link import RequestLink, endpoint_of, host_of
 
@@ -61,46 +62,7 @@ MAX_ERRORS = 50
 _MAX_TIME_PS = 1 << 62
 _RECEIVE_HWM = 2
 _MAX_MESSAGE_BYTES = 1 << 30
-_QUANTITY = re.compile(r"([+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)")
 _MODEL = re.compile(r"\bID\s?(900|1000)\b", re.IGNORECASE)
-
-
-def parse_quantity(text: str) -> float:
-    """A number with or without unit: `1`, `1000TB` (time base, ps), `+0.100V`, `100mV`. ValueError otherwise."""
-    found = _QUANTITY.fullmatch(text.strip())
-    scales = {"": 1.0, "TB": 1.0, "V": 1.0, "MV": 1e-3}
-    if found is None or found[2].upper() not in scales:
-        raise ValueError("a number was expected")
-    return float(found[1]) * scales[found[2].upper()]
-
-
-def parse_switch(text: str) -> bool:
-    """`ON`/`OFF` or `1`/`0`. ValueError otherwise."""
-    word = text.strip().upper()
-    if word not in ("ON", "OFF", "1", "0"):
-        raise ValueError("ON or OFF was expected")
-    return word in ("ON", "1")
-
-
-def parse_stage(text: str) -> str:
-    """State of the recording: PLAYING, or another word. ValueError if it is no word."""
-    word = text.strip().upper()
-    if not word.isalpha():
-        raise ValueError("a word was expected")
-    return word
-
-
-def parse_error(text: str) -> tuple[int, str]:
-    """One entry of `SYST:ERR?`. ValueError if it does not begin with a number."""
-    code, _, words = text.partition(",")
-    return int(code), words.strip().strip('"')
-
-
-def parse_resolution(text: str) -> str:
-    """HIRES or LOWRES. ValueError otherwise."""
-    if text.strip().upper() not in ("HIRES", "LOWRES"):
-        raise ValueError("HIRES or LOWRES was expected")
-    return text.strip().upper()
 
 
 @dataclass(slots=True)

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 import zmq
 
+from drivers.byte_link import OPEN_TIMEOUT_S, WRITE_TIMEOUT_S
 from drivers.errors import ConnectionLost, GarbledReply, InstrumentTimeout
-from drivers.links import OPEN_TIMEOUT_S, WRITE_TIMEOUT_S, parse_resource
+from drivers.links import parse_resource
 
 _PROBE_TIMEOUT_S = 1.0
 

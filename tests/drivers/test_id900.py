@@ -25,7 +25,8 @@ from drivers.errors import (
 from drivers.roles import TimeTagger
 from drivers.tags import TagBatch
 from drivers.time_taggers.data_link import parse_answer, parse_status
-from drivers.time_taggers.id900 import DEAD_TIME_PS, Id900, parse_error, parse_quantity, parse_switch
+from drivers.time_taggers.id900 import DEAD_TIME_PS, Id900
+from drivers.time_taggers.id900_replies import parse_error, parse_quantity, parse_switch
 from drivers.time_taggers.zmq_link import RequestLink, endpoint_of
 from sim_instruments.bench import make_device
 from sim_instruments.faults import FaultKind

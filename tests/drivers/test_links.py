@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from drivers.byte_link import ByteLink
 from drivers.errors import ConnectionLost, GarbledReply, InstrumentError, InstrumentTimeout
-from drivers.links import ByteLink, Resource, open_link, parse_resource
+from drivers.links import Resource, open_link, parse_resource
 
 LATE_S = 0.15
 
