@@ -206,7 +206,7 @@ class Link:
     def alarms(self, name: str) -> set[str]:
         """Alarms that are raised now."""
         status = self.status(name)
-        return {alarm.id for alarm in status.alarms if alarm.cleared_utc is None} if status else set()
+        return {alarm.id for alarm in status.alarms if not alarm.cleared_utc} if status else set()
 
     def blocks(self, name: str) -> int:
         """Blocks that became keys since the node's start; 0 while it does not answer."""
@@ -269,10 +269,11 @@ class Link:
             code = process.popen.poll()
             parts.append(f"--- {name}: {'running' if code is None else f'ended with {code}'}\n{process.tail()}")
             if name in NODES and (status := self.status(name)):
-                alarms = [f"{a.id}: {a.detail}" for a in status.alarms if a.cleared_utc is None]
+                alarms = [f"{a.id}: {a.detail}" for a in status.alarms if not a.cleared_utc]
                 parts.append(f"    {status.state} / {status.stage}, {status.blocks_made} blocks, alarms {alarms}")
             if name in NODES and (self.state_dir(name) / "node.log").exists():
-                parts += [f"    {json.dumps(line)[:300]}" for line in self.log_lines(name)[-TAIL_LINES:]]
+                told = [line for line in self.log_lines(name) if line.get("event") != "pad burnt"]
+                parts += [f"    {json.dumps(line)[:300]}" for line in told[-TAIL_LINES:]]
         return "\n".join(parts)
 
     # ---- ending
