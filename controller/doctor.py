@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from controller.config import NodeConfig
-from controller.errors import EXIT_CONFIGURATION, EXIT_INSECURE, EXIT_INSTRUMENT, EXIT_OK, QkdError
+from controller.control_socket import SOCKET_NAME, ControlClient
+from controller.errors import EXIT_CONFIGURATION, EXIT_INSECURE, EXIT_INSTRUMENT, EXIT_OK, PeerFailure, QkdError
 from controller.station import BROKEN_FILE, Station
 
 if TYPE_CHECKING:
@@ -59,7 +60,10 @@ def examine_node(config: NodeConfig, workspace: Path) -> Iterator[Finding]:
     """Checks of one node that switch nothing on."""
     yield _disk(config, workspace)
     yield from _trust_files(config, workspace)
-    yield from _listeners(config)
+    if is_running(config, workspace):
+        yield Finding("node", f"{config.node.name} is running here: qkd status shows its state")
+    else:
+        yield from _listeners(config)
     yield _broken_latch(config, workspace)
 
 
@@ -75,6 +79,15 @@ def examine_instruments(config: NodeConfig, workspace: Path) -> Iterator[Finding
         yield Finding("instruments", error.message, error.exit_code, remedy=error.remedy)
         return
     yield Finding("instruments", "all confirmed safe")
+
+
+def is_running(config: NodeConfig, workspace: Path) -> bool:
+    """Whether a node answers on this state directory."""
+    try:
+        ControlClient(config.state_dir(workspace) / SOCKET_NAME).status()
+    except PeerFailure:
+        return False
+    return True
 
 
 def _python() -> Finding:

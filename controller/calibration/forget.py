@@ -6,8 +6,8 @@ from pathlib import Path
 
 from controller.calibration.result import CalibrationStore
 from controller.config import NodeConfig
-from controller.control_socket import SOCKET_NAME, ControlClient
-from controller.errors import ConfigurationError, PeerFailure
+from controller.doctor import is_running
+from controller.errors import ConfigurationError
 
 OLD = "set-aside"
 
@@ -17,14 +17,9 @@ def forget(config: NodeConfig, workspace: Path, routines: list[str]) -> list[str
 
     Raises ConfigurationError for an unknown routine, and while the node is running: it would not notice.
     """
-    state_dir = config.state_dir(workspace)
-    try:
-        ControlClient(state_dir / SOCKET_NAME).status()
-    except PeerFailure:
-        pass  # no node runs, as it must be
-    else:
+    if is_running(config, workspace):
         raise ConfigurationError(f"node {config.node.name} is running", remedy="qkd stop, then again")
-    directory = state_dir / "calibrations"
+    directory = config.state_dir(workspace) / "calibrations"
     known = [result.routine for result in CalibrationStore(directory).all()]
     if wrong := sorted(set(routines) - set(known)):
         raise ConfigurationError(

@@ -44,10 +44,13 @@ def calibrate(
         rows = [msgspec.to_builtins(r) | {"id": r.identifier, "age_s": r.age_s(now)} for r in shown]
         print_json({"calibrations": rows, "set_aside": forgotten})
         return
-    table: list[tuple[str, ...]] = [
-        (r.routine, r.verdict, "; ".join(map(str, r.checks)), f"{r.age_s(now):.0f} s of {r.validity_s:.0f} s")
-        for r in shown
-    ]
-    print_table(table, ("routine", "verdict", "checks", "age"))
+    for result in shown:
+        age = f"{result.age_s(now):.0f} s old, valid for {result.validity_s:.0f} s"
+        typer.echo(f"{result.routine}: {result.verdict.value.upper()}, {age} ({result.identifier})")
+        rows: list[tuple[str, ...]] = [
+            (check.name, f"{check.value:.5g}", f"{check.sigma:.2g}", f"{check.low:.4g} to {check.high:.4g}", check.unit)
+            for check in result.checks
+        ]
+        print_table(rows, ("quantity", "value", "sigma", "limits", "unit"))
     for name in forgotten:
         typer.echo(f"set aside: {name}")
