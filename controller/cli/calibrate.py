@@ -47,10 +47,10 @@ def calibrate(
     for result in shown:
         age = f"{result.age_s(now):.0f} s old, valid for {result.validity_s:.0f} s"
         typer.echo(f"{result.routine}: {result.verdict.value.upper()}, {age} ({result.identifier})")
-        rows: list[tuple[str, ...]] = [
+        lines: list[tuple[str, ...]] = [
             (check.name, f"{check.value:.5g}", f"{check.sigma:.2g}", f"{check.low:.4g} to {check.high:.4g}", check.unit)
             for check in result.checks
         ]
-        print_table(rows, ("quantity", "value", "sigma", "limits", "unit"))
+        print_table(lines, ("quantity", "value", "sigma", "limits", "unit"))
     for name in forgotten:
         typer.echo(f"set aside: {name}")
