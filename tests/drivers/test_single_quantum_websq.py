@@ -242,5 +242,5 @@ def test_faults_are_named_and_pass(fake: Fake, kind: FaultKind, error: type[Inst
 
 def test_wrong_identity_at_opening(fake: Fake) -> None:
     fake.device.faults.set(FaultKind.WRONG_IDENTITY)
-    with pytest.raises(WrongInstrument, match="1 detectors answers where one with 4"):
+    with pytest.raises(WrongInstrument, match="where a Single Quantum WebSQ was expected"):
         fake.open()
