@@ -200,12 +200,12 @@ def test_late_answers_never_end_up_under_another_question(
         names = [
             setting.name for setting in instrument.settings if not setting.name.startswith(("thermistor", "photo"))
         ]
-        before = {name: instrument.read(name) for name in names}
+        before = {name: instrument.read_setting(name) for name in names}
         bench.device.faults.set(FaultKind.LATE, 1.2 * TIMEOUT_S)
         with pytest.raises(InstrumentTimeout):
-            instrument.read(names[0])
+            instrument.read_setting(names[0])
         bench.device.faults.set(FaultKind.NONE)
-        assert {name: instrument.read(name) for name in names} == before
+        assert {name: instrument.read_setting(name) for name in names} == before
         instrument.close()
 
 
