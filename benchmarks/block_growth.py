@@ -4,8 +4,7 @@
 
 For blocks of 10^5 to 10^7 sifted key bits at QBER 0.02: seconds per stage (each stage runs once per side where both
 need it), in total, per sifted bit, and the peak memory of the process. Linear growth means a constant last column but
-one. The acceptance thresholds are low and the security parameter large, so that the smallest block makes key too;
-nothing of it is a claim of security.
+one. The plan is that of the expected counts; the security parameter is large, so that the smallest block makes key too.
 """
 
 from __future__ import annotations
@@ -15,12 +14,16 @@ import resource
 import sys
 import time
 
+from postproc.finite_key.planning import plan_block
 from postproc.messages import RoundOpen
-from tests.postproc.back_to_back import OPEN, Link
+from postproc.records import BlockCounts
+from tests.postproc.back_to_back import OPEN, PARAMETERS, Link
 
 SIFTED_BITS = (100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
 SIFTING_RATIO = 0.25  # of detections with both in the key basis: both sides choose it with probability 1/2
-SECRET_RATIO = 0.2
+INTENSITY_SHARES = (0.89, 0.11)  # of the detections: signal, decoy
+LEAKAGE_RATIO = 0.17  # of the sifted bits, disclosed at this QBER
+FEW_BITS = 60  # success bits of frames, error counts
 SLOTS_PER_DETECTION = 60
 QBER = 0.02
 SEED = 2026
@@ -29,13 +32,15 @@ SEED = 2026
 def opened(detections: int) -> RoundOpen:
     """A round for a block of this many detections."""
     fields = {name: getattr(OPEN, name) for name in OPEN.__struct_fields__}
-    sifted = int(detections * SIFTING_RATIO)
+    n = tuple(round(detections * SIFTING_RATIO * share) for share in INTENSITY_SHARES)
+    m = tuple(round(QBER * count) for count in n)
+    plan = plan_block(BlockCounts(n, n, m, m), PARAMETERS, round(LEAKAGE_RATIO * sum(n)) + FEW_BITS)
     fields |= {
         "slots": detections * SLOTS_PER_DETECTION,
-        "secret_length_bits": int(sifted * SECRET_RATIO),
-        "leakage_budget_bits": sifted,
-        "min_single_photon_key": 0,
-        "max_phase_error": 0.5,
+        "secret_length_bits": plan.secret_length_bits,
+        "leakage_budget_bits": plan.leakage_budget_bits,
+        "min_single_photon_key": plan.min_single_photon_key,
+        "max_phase_error": plan.max_phase_error,
     }
     return RoundOpen(**fields)
 

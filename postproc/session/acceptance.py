@@ -1,5 +1,6 @@
 """Accept or abort, by what was fixed before the block (fixed-length mode, protocol §3.8). Both nodes compute this
-from the same integers.
+from the same integers. That the planned length follows from the planned thresholds is checked here too: a plan that
+claims more is refused by both, whoever made it.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from postproc.records import BlockCounts, BlockPlan, FiniteKeyResult, LinkParame
 from postproc.session.leakage import LeakageLedger
 
 Proof = Callable[[BlockCounts, LinkParameters, int, int], FiniteKeyResult]
+Length = Callable[[float, float, int, int, LinkParameters], int]
 
 PROOFS: dict[str, Proof] = {wiesemann2026.PROOF: wiesemann2026.evaluate}
+LENGTHS: dict[str, Length] = {wiesemann2026.PROOF: wiesemann2026.secret_length_bits}
 
 
 def proof_of(name: str) -> Proof:
@@ -23,6 +26,14 @@ def proof_of(name: str) -> Proof:
         return PROOFS[name]
     except KeyError:
         raise InputOutOfRange(f"unknown proof {name!r}; known: {', '.join(sorted(PROOFS))}") from None
+
+
+def planned_length_bits(parameters: LinkParameters, plan: BlockPlan, verification_bits: int) -> int:
+    """The most secret bits that any block within the plan's thresholds and budget is good for."""
+    length = LENGTHS[parameters.proof]
+    return length(
+        plan.min_single_photon_key, plan.max_phase_error, plan.leakage_budget_bits, verification_bits, parameters
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,7 @@ def judge(counts: BlockCounts, parameters: LinkParameters, plan: BlockPlan, ledg
     """Compare what was observed with the thresholds, the limits and the leakage budget of the plan."""
     leakage_bits = ledger.without_verification_bits
     result = proof_of(parameters.proof)(counts, parameters, leakage_bits, ledger.verification_bits)
+    most = planned_length_bits(parameters, plan, ledger.verification_bits)
     complaints = (
         (counts.qber_x > parameters.qber_x_limit, f"QBER X {counts.qber_x:.4f} > {parameters.qber_x_limit:.4f}"),
         (counts.qber_z > parameters.qber_z_limit, f"QBER Z {counts.qber_z:.4f} > {parameters.qber_z_limit:.4f}"),
@@ -55,6 +67,7 @@ def judge(counts: BlockCounts, parameters: LinkParameters, plan: BlockPlan, ledg
         ),
         (leakage_bits > plan.leakage_budget_bits, f"leakage {leakage_bits} bits > budget {plan.leakage_budget_bits}"),
         (plan.secret_length_bits <= 0, "the plan allows no secret key"),
+        (plan.secret_length_bits > most, f"plan of {plan.secret_length_bits} bits, its thresholds allow {most}"),
         (sum(counts.n_key) < plan.secret_length_bits, "fewer sifted bits than planned secret bits"),
     )
     return Verdict(next((text for failed, text in complaints if failed), ""), result)

@@ -25,12 +25,12 @@ DETECTIONS = 300_000
 PARAMETERS = LinkParameters(
     link_id="test", protocol="bb84-one-decoy-timebin", slot_rate_hz=625e6, mean_photon_numbers=(0.5, 0.15),
     intensity_probabilities=(0.7, 0.3), key_basis_probability=0.5, block_slots=SLOTS, sync_string_slots=1024,
-    eps_sec=1e-6, eps_cor=1e-12, proof="wiesemann2026/1", qber_z_limit=0.05, qber_x_limit=0.06,
+    eps_sec=1e-3, eps_cor=1e-12, proof="wiesemann2026/1", qber_z_limit=0.05, qber_x_limit=0.06,
     common_dead_time_ps=20_000,
 )  # fmt: skip
 OPEN = RoundOpen(
     epoch=0, round=7, session_id="0123456789abcdef", first_slot=1000, slots=SLOTS, pads_a_to_b=0, pads_b_to_a=0,
-    secret_length_bits=900, leakage_budget_bits=80_000, min_single_photon_key=5_000, max_phase_error=0.3,
+    secret_length_bits=1200, leakage_budget_bits=12_850, min_single_photon_key=25_000, max_phase_error=0.088,
     expected_qber_z=0.02, refill=b"", prelude_sha256=bytes(32),
 )  # fmt: skip
 

@@ -89,7 +89,11 @@ def test_too_many_errors_end_without_a_key(qber: float, words: str) -> None:
 
 
 def test_failed_frames_are_helped_and_charged() -> None:
-    opened = messages.RoundOpen(**{f: getattr(OPEN, f) for f in OPEN.__struct_fields__} | {"expected_qber_z": 0.012})
+    opened = messages.RoundOpen(
+        **{f: getattr(OPEN, f) for f in OPEN.__struct_fields__}
+        | {"expected_qber_z": 0.012}
+        | {"leakage_budget_bits": 13_900, "secret_length_bits": 150}
+    )
     link = Link(seed=6, qber=0.02, opened=opened)
     link.run()
     attempts = [a.message for who, a in link.log if who == "bob" and isinstance(a, act.Send)]
@@ -115,18 +119,16 @@ def test_a_frame_that_fails_finally_is_disclosed_and_stays_in_the_counts(monkeyp
         return dataclasses.replace(real(plan, noisy, syndrome, qber, 1), is_success=False)
 
     monkeypatch.setattr(jobs.reconciliation, "decode", refuse)
-    opened = messages.RoundOpen(
-        **{f: getattr(OPEN, f) for f in OPEN.__struct_fields__}
-        | {"leakage_budget_bits": 10**6, "secret_length_bits": 10}
-    )
-    link = Link(seed=7, qber=0.02, opened=opened)
+    link = Link(seed=7, qber=0.02)
     link.run()
     ledger = link.alice.ledger
     assert ledger is not None
     disclosed = next(entry.bits for entry in ledger.entries() if entry.what == "frames disclosed in full")
     assert disclosed == link.alice.sifted_bits == sum(link.alice.counts.n_key if link.alice.counts else ())
     assert all(entry.what != "syndromes" for entry in ledger.entries())
-    np.testing.assert_array_equal(link.secrets["alice"], link.secrets["bob"])
+    assert link.alice.counts == link.bob.counts
+    assert "leakage" in link.finish["bob"].reason, "a key that was disclosed in full is no key"
+    assert not link.secrets
 
 
 def test_a_changed_message_never_leads_to_a_key() -> None:
@@ -192,3 +194,21 @@ def test_a_bad_early_tag_ends_the_round_before_anything_is_revealed() -> None:
     assert link.alice.state is State.DONE
     assert "authentication" in link.finish["alice"].reason
     assert not any(isinstance(a, act.Send) and isinstance(a.message, messages.Reveal) for _, a in link.log)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"secret_length_bits": 1500},
+        {"min_single_photon_key": 24_000},
+        {"max_phase_error": 0.1},
+        {"leakage_budget_bits": 14_000},
+    ],
+)
+def test_a_plan_that_claims_more_than_its_thresholds_allow_makes_no_key(changes: dict[str, float]) -> None:
+    """Nobody checked this: a plan of 900 bits under loose thresholds made a key where the proof gives 449."""
+    opened = messages.RoundOpen(**{f: getattr(OPEN, f) for f in OPEN.__struct_fields__} | changes)
+    link = Link(seed=11, qber=0.02, opened=opened)
+    link.run()
+    assert "its thresholds allow" in link.finish["bob"].reason
+    assert not link.secrets
