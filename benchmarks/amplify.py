@@ -38,7 +38,7 @@ def main() -> None:
         m = round(n * options.ratio)
         key = rng.integers(0, 2, n, dtype=np.uint8)
         packed, seed = pack(key), pack(rng.integers(0, 2, n + m - 1, dtype=np.uint8))
-        amplify_s = best_cpu_s(lambda k=key, s=seed, m=m: amplification.hash_with(k, s, m, hardware))
+        amplify_s = best_cpu_s(lambda k=key, s=seed, m=m: amplification.toeplitz_hash(k, s, m))
         verify_s = best_cpu_s(lambda p=packed, n=n: verification.hash_with(p, n, bytes(range(16)), hardware))
         print(
             f"n {n}  m {m}  product {'PCLMULQDQ' if hardware == HARDWARE else 'portable'}  "

@@ -6,24 +6,25 @@ so the first row of T is s_(n-1)..s_0 and its first column s_(n-1)..s_(n+m-2). F
 (XOR-)universal_2: Krawczyk, CRYPTO '94; Carter and Wegman 1979. The seed may be public, and must be fresh and
 independent of the key.
 
-As polynomials over GF(2), y_i is the coefficient of x^(i + n - 1) in S(x) K(x): a slice of a product. The key is cut
-into blocks k_b of B bits, B >= m, the seed (shifted to the padded key length) into blocks c_b; then the slice is that
-of the bits B-1..B+m-2 of the sum over b of k_b (c_(N-1-b) + x^B c_(N-b)): 2 n / m Karatsuba products of m bits, instead
-of one of n + m.
+As polynomials over GF(2), y_i is the coefficient of x^(i + n - 1) in S(x) K(x). With the key zero-extended to N B >= n
+bits and the seed multiplied by x^(N B - n + 1), the secret key is the coefficients from x^(N B) on: whole blocks of B
+bits of a product, which postproc.block_convolution computes in a time that grows almost linearly with n + m.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import njit, uint64
 
 from postproc.bits import pack, unpack
-from postproc.errors import InputOutOfRange, SelfTestFailed
-from postproc.gf2 import best_product, karatsuba_words, multiply_into, scratch_words, to_bytes, to_words
+from postproc.block_convolution import best_log2_points, convolve
+from postproc.errors import InputOutOfRange, ProtocolViolation, SelfTestFailed
+from postproc.gf2 import to_bytes, to_words
+from postproc.gf2_vectors import Lanes, available_lanes
 from postproc.integers import SplitMix64
 from postproc.records import BitArray
 
-MAX_BITS = 1 << 25
+MAX_BITS = 1 << 27
 _KNOWN: tuple[tuple[int, int, str], ...] = (  # n, m, secret key
     (37, 100, "923fbcd1ea8e27f0832ad29807"),
     (1000, 128, "2ad2ae9ea7dbec7e0b98c1d274425454"),
@@ -45,26 +46,57 @@ def seed_bits_needed(n: int, m: int) -> int:
 def toeplitz_hash(key_bits: BitArray, seed_packed: bytes, m: int) -> BitArray:
     """Hash uint8[n] to uint8[m]; the seed is n + m - 1 bits, packed (postproc.bits).
 
-    1 <= n <= 2^25, 0 <= m <= 2^25. Raises InputOutOfRange; ProtocolViolation when the seed has another length.
+    1 <= n <= 2^27, 0 <= m <= 2^27. Raises InputOutOfRange; ProtocolViolation when the seed has another length.
     """
-    return hash_with(key_bits, seed_packed, m, best_product())
+    return unpack(toeplitz_hash_packed(pack(key_bits), key_bits.size, seed_packed, m), m)
 
 
-def hash_with(key_bits: BitArray, seed_packed: bytes, m: int, hardware: int | None) -> BitArray:
-    """`toeplitz_hash` by the given carry-less product (postproc.gf2)."""
-    n = key_bits.size
+def toeplitz_hash_packed(key_packed: bytes, n: int, seed_packed: bytes, m: int) -> bytes:
+    """`toeplitz_hash` of n packed bits to m packed bits; InputOutOfRange also when the key has another length."""
+    return hash_with(key_packed, n, seed_packed, m, available_lanes()[0])
+
+
+def hash_with(key_packed: bytes, n: int, seed_packed: bytes, m: int, lanes: Lanes | None) -> bytes:
+    """`toeplitz_hash_packed` by the given instruction set (postproc.gf2_field)."""
     if not 1 <= n <= MAX_BITS or not 0 <= m <= MAX_BITS:
-        raise InputOutOfRange(f"hashing {n} bits to {m}: the key must have 1..2^25 bits, the result 0..2^25")
-    seed_bits = unpack(seed_packed, seed_bits_needed(n, m))
+        raise InputOutOfRange(f"hashing {n} bits to {m}: the key must have 1..2^27 bits, the result 0..2^27")
+    _require_packed(key_packed, n, "key", InputOutOfRange)
+    _require_packed(seed_packed, seed_bits_needed(n, m), "seed", ProtocolViolation)
     if m == 0:
-        return np.zeros(0, np.uint8)
-    block = karatsuba_words(-(-m // 64))
-    blocks = -(-n // (64 * block))
-    key = to_words(pack(key_bits), blocks * block)
-    padding = np.zeros(64 * blocks * block - n, np.uint8)
-    seed = to_words(pack(np.concatenate((padding, seed_bits))), (blocks + 1) * block)
-    total = _sum_of_products(key, seed, block, np.empty(scratch_words(block), np.uint64), hardware)
-    return np.unpackbits(np.frombuffer(to_bytes(total), np.uint8), bitorder="little")[64 * block - 1 :][:m]
+        return b""
+    log2_points = best_log2_points(n, m)
+    block_words = 1 << log2_points - 1
+    key_blocks, output_blocks = -(-n // (64 * block_words)), -(-m // (64 * block_words))
+    key = to_words(key_packed, key_blocks * block_words)
+    seed = to_words(seed_packed, -(-seed_bits_needed(n, m) // 64))
+    shifted = _shifted(seed, 64 * key.size - n + 1, (key_blocks + output_blocks) * block_words)
+    return _first_bits(to_bytes(convolve(key, shifted, log2_points, lanes)), m)
+
+
+def _require_packed(packed: bytes, bits: int, name: str, error: type[InputOutOfRange | ProtocolViolation]) -> None:
+    if len(packed) != (bits + 7) // 8:
+        raise error(f"{name} of {len(packed)} bytes for {bits} bits, which take {(bits + 7) // 8} bytes")
+    if bits % 8 and packed[-1] >> bits % 8:
+        raise error(f"spare bits after the {bits} bits of the {name} are set; they must be zero")
+
+
+def _first_bits(packed: bytes, bits: int) -> bytes:
+    kept = bytearray(packed[: (bits + 7) // 8])
+    if bits % 8:
+        kept[-1] &= (1 << bits % 8) - 1
+    return bytes(kept)
+
+
+@njit(nogil=True, cache=True)
+def _shifted(words, bits, size):  # type: ignore[no-untyped-def]
+    """uint64[size]: the words times x^bits; what reaches beyond is dropped."""
+    out = np.zeros(size, np.uint64)
+    skip, left = bits // 64, uint64(bits % 64)
+    for i in range(min(words.size, size - skip)):
+        out[skip + i] ^= words[i] << left
+        if left and skip + i + 1 < size:
+            out[skip + i + 1] ^= words[i] >> (uint64(64) - left)
+    return out
 
 
 def self_test() -> None:
@@ -80,18 +112,3 @@ def known_input(n: int, m: int) -> tuple[BitArray, bytes]:
     key, seed = SplitMix64(1), SplitMix64(2)
     seed_bits = np.array([seed.below(2) for _ in range(seed_bits_needed(n, m))], np.uint8)
     return np.array([key.below(2) for _ in range(n)], np.uint8), pack(seed_bits)
-
-
-@njit(nogil=True, cache=True)
-def _sum_of_products(key, seed, block, scratch, hardware):  # type: ignore[no-untyped-def]
-    """uint64[3 block]: the sum over b of key_b (seed_(N-1-b) + x^B seed_(N-b)), blocks of `block` words."""
-    total = np.zeros(3 * block, np.uint64)
-    product = np.empty(2 * block, np.uint64)
-    blocks = key.size // block
-    for b in range(blocks):
-        for half in range(2):
-            at = (blocks - 1 - b + half) * block
-            multiply_into(product, key[b * block : (b + 1) * block], seed[at : at + block], scratch, hardware)
-            for i in range(2 * block):
-                total[half * block + i] ^= product[i]
-    return total

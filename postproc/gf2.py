@@ -22,8 +22,6 @@ Words = NDArray[np.uint64]
 HARDWARE = 1
 """Token for kernels: use PCLMULQDQ. The value is ignored; its type selects the code."""
 
-BASE_WORDS = 16  # largest schoolbook multiplication
-
 
 def best_product() -> int | None:
     """HARDWARE if the processor that kernels are compiled for has PCLMULQDQ, None otherwise."""
@@ -41,19 +39,6 @@ def to_words(packed: bytes, words: int) -> Words:
 def to_bytes(words: Words) -> bytes:
     """The inverse of `to_words`."""
     return words.astype("<u8").tobytes()
-
-
-def karatsuba_words(at_least: int) -> int:
-    """Smallest length of BASE_WORDS or fewer, doubled any number of times, that holds `at_least` words."""
-    doublings = 0
-    while BASE_WORDS << doublings < at_least:
-        doublings += 1
-    return -(-at_least >> doublings) << doublings
-
-
-def scratch_words(words: int) -> int:
-    """Length of the scratch that `multiply_into` needs for operands of that length."""
-    return 4 * words
 
 
 @intrinsic
@@ -115,43 +100,3 @@ def _choose_product(a, b, hardware):  # type: ignore[no-untyped-def]
     if isinstance(hardware, types.NoneType):
         return lambda a, b, hardware: _portable(a, b)
     return lambda a, b, hardware: _pclmulqdq(a, b)  # type: ignore[call-arg]
-
-
-@njit(nogil=True, cache=True)
-def _schoolbook(product, a, b, hardware):  # type: ignore[no-untyped-def]
-    """product[2 n] = a[n] b[n], column by column."""
-    n = a.size
-    carried = uint64(0)
-    for column in range(2 * n - 1):
-        low, high = carried, uint64(0)
-        for i in range(max(0, column - n + 1), min(column + 1, n)):
-            l, h = carryless_product(a[i], b[column - i], hardware)  # noqa: E741
-            low ^= l
-            high ^= h
-        product[column] = low
-        carried = high
-    product[2 * n - 1] = carried
-
-
-@njit(nogil=True, cache=True)
-def multiply_into(product, a, b, scratch, hardware):  # type: ignore[no-untyped-def]
-    """product[2 n] = a[n] b[n] for n = karatsuba_words(n), with scratch[scratch_words(n)] (Karatsuba and Ofman 1962).
-
-    With h = n / 2: (a0 + a1 X)(b0 + b1 X) = L + ((a0 + a1)(b0 + b1) + L + H) X + H X^2, X = x^(64 h).
-    """
-    n = a.size
-    if n <= BASE_WORDS:
-        _schoolbook(product, a, b, hardware)
-        return
-    h = n // 2
-    multiply_into(product[:n], a[:h], b[:h], scratch, hardware)
-    multiply_into(product[n:], a[h:], b[h:], scratch, hardware)
-    sums, middle, rest = scratch[:n], scratch[n : 2 * n], scratch[2 * n :]
-    for i in range(h):
-        sums[i] = a[i] ^ a[h + i]
-        sums[h + i] = b[i] ^ b[h + i]
-    multiply_into(middle, sums[:h], sums[h:], rest, hardware)
-    for i in range(n):
-        middle[i] ^= product[i] ^ product[n + i]
-    for i in range(n):
-        product[h + i] ^= middle[i]

@@ -15,7 +15,8 @@ import numpy as np
 from numba import njit, uint64
 
 from postproc.errors import InputOutOfRange, SelfTestFailed
-from postproc.gf2 import best_product, carryless_product, to_bytes, to_words
+from postproc.gf2 import best_product, to_bytes, to_words
+from postproc.gf2_field import field_product
 
 SEED_BYTES = 16
 HASH_BITS = 128
@@ -79,21 +80,7 @@ def _horner(words, seed, hardware):  # type: ignore[no-untyped-def]
     low, high = uint64(0), uint64(0)
     s0, s1 = seed[0], seed[1]
     for i in range(0, words.size, 2):
-        low, high = _field_product(low ^ words[i], high ^ words[i + 1], s0, s1, hardware)
+        low, high = field_product(low ^ words[i], high ^ words[i + 1], s0, s1, hardware)
     out = np.empty(2, np.uint64)
     out[0], out[1] = low, high
     return out
-
-
-@njit(nogil=True, cache=True)
-def _field_product(a0, a1, b0, b1, hardware):  # type: ignore[no-untyped-def]
-    """(a0 + a1 x^64)(b0 + b1 x^64) modulo x^128 + x^7 + x^2 + x + 1."""
-    p0, carry = carryless_product(a0, b0, hardware)
-    back, p3 = carryless_product(a1, b1, hardware)
-    middle0, middle1 = carryless_product(a0 ^ a1, b0 ^ b1, hardware)
-    p1 = carry ^ middle0 ^ p0 ^ back
-    p2 = back ^ middle1 ^ carry ^ p3
-    reduction = uint64(0x87)  # x^128 = x^7 + x^2 + x + 1
-    fold1, fold2 = carryless_product(p3, reduction, hardware)
-    fold0, fold1_high = carryless_product(p2 ^ fold2, reduction, hardware)
-    return p0 ^ fold0, p1 ^ fold1 ^ fold1_high
