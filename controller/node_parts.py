@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from controller.calibration.result import CalibrationResult
 from controller.config import NodeConfig
 from controller.keys.store import NodeStore
+from controller.monitoring.alarms import AlarmBoard
 from controller.recorder import RunRecorder
 from postproc.records import LinkParameters
 
@@ -58,10 +59,12 @@ class NodeParts(Protocol):
     config: NodeConfig
     parameters: LinkParameters
     progress: Progress
+    alarms: AlarmBoard
     store: NodeStore
     recorder: RunRecorder
     pool: Executor
     log: Any
+    round_due: int  # number of the next round, as agreed at the last authenticated greeting
 
     def raise_alarm(self, code: str, text: str) -> None: ...
     def clear_alarms(self, *codes: str) -> None: ...

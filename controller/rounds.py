@@ -198,7 +198,7 @@ class RoundRunner:
             p.blocks_made += 1
             p.sifted_bits += record.sifted_bits
             p.secret_bits += record.secret_bits
-            node.clear_alarms("round-aborted", "qber-z", "qber-x", "authentication-failed")
+            node.clear_alarms("round-aborted", *node.alarms.blocking)  # a key was made: their causes are gone
         else:
             p.blocks_aborted += 1
             p.last_abort_reason = record.reason
@@ -217,12 +217,13 @@ def alarm_of(reason: str) -> str:
 
 
 def require_progress(node: NodeParts, opened: RoundOpen) -> None:
-    """Bob: refuse a round that is not newer than all we know, or of another epoch. Raises SecurityFailure."""
-    last = node.store.last_round()
-    epoch = node.store.epoch
-    if opened.round <= last or opened.epoch != epoch:
+    """Bob: refuse a round that is not exactly the next one by Alice's authenticated greeting, or of another epoch: the
+    number becomes durable before anything else is authenticated. Raises SecurityFailure.
+    """
+    due, epoch = max(node.round_due, node.store.last_round() + 1), node.store.epoch
+    if opened.round != due or opened.epoch != epoch:
         raise SecurityFailure(
-            f"round {opened.round} of epoch {opened.epoch} where more than {last} of epoch {epoch} was due"
+            f"round {opened.round} of epoch {opened.epoch} where round {due} of epoch {epoch} was due"
         )
 
 

@@ -32,12 +32,6 @@ _KINDS = (
         "check laser current and interlock; the link resumes by itself when the power is back",
     ),
     AlarmKind(
-        "laser-faded",
-        "the power at the monitor tap is not what the calibration found",
-        ("laser ages or its temperature drifts", "laser switched off", "attenuator or modulator bias moved"),
-        "look at the laser controller; the link resumes by itself when the power is back",
-    ),
-    AlarmKind(
         "polarization",
         "count rates fell while the transmitter's power is as calibrated",
         ("polarization of the fibre jumped", "loss of the channel rose"),
