@@ -60,8 +60,8 @@ def hash_with(key_packed: bytes, n: int, seed_packed: bytes, m: int, lanes: Lane
     """`toeplitz_hash_packed` by the given instruction set (postproc.gf2_field)."""
     if not 1 <= n <= MAX_BITS or not 0 <= m <= MAX_BITS:
         raise InputOutOfRange(f"hashing {n} bits to {m}: the key must have 1..2^27 bits, the result 0..2^27")
-    _require_packed(key_packed, n, "key", InputOutOfRange)
-    _require_packed(seed_packed, seed_bits_needed(n, m), "seed", ProtocolViolation)
+    require_packed(key_packed, n, "key", InputOutOfRange)
+    require_packed(seed_packed, seed_bits_needed(n, m), "seed", ProtocolViolation)
     if m == 0:
         return b""
     log2_points = best_log2_points(n, m)
@@ -73,7 +73,8 @@ def hash_with(key_packed: bytes, n: int, seed_packed: bytes, m: int, lanes: Lane
     return _first_bits(to_bytes(convolve(key, shifted, log2_points, lanes)), m)
 
 
-def _require_packed(packed: bytes, bits: int, name: str, error: type[InputOutOfRange | ProtocolViolation]) -> None:
+def require_packed(packed: bytes, bits: int, name: str, error: type[InputOutOfRange | ProtocolViolation]) -> None:
+    """Raise `error` unless these are exactly `bits` packed bits, spare bits zero."""
     if len(packed) != (bits + 7) // 8:
         raise error(f"{name} of {len(packed)} bytes for {bits} bits, which take {(bits + 7) // 8} bytes")
     if bits % 8 and packed[-1] >> bits % 8:
