@@ -41,8 +41,8 @@ def plan_block(
 
     expected: counts of an undisturbed block. The thresholds lie slack_sigmas standard deviations of counting noise
     beyond what a block would give whose rates are lower by rate_slack (ratio) and whose error ratios are higher by
-    error_slack (absolute): 4.5 sigmas let an undisturbed block pass with more than 99.99 %. expected_leakage becomes the
-    budget as it is; leave room in it for more detections and for frames that fail. secret_length_bits is 0 when the
+    error_slack (absolute): 4.5 sigmas let an undisturbed block pass with more than 99.99 %. expected_leakage becomes
+    the budget as it is; leave room in it for more detections and for frames that fail. secret_length_bits is 0 when the
     link cannot make key under these numbers.
     """
     if slack_sigmas < 0 or not 0 <= rate_slack < 1 or not 0 <= error_slack < 0.5 or expected_leakage < 0:

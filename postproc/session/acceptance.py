@@ -8,24 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from postproc.errors import InputOutOfRange
 from postproc.finite_key import wiesemann2026
+from postproc.finite_key.proofs import key_proof
 from postproc.records import BlockCounts, BlockPlan, FiniteKeyResult, LinkParameters
 from postproc.session.leakage import LeakageLedger
 
-Proof = Callable[[BlockCounts, LinkParameters, int, int], FiniteKeyResult]
 Length = Callable[[float, float, int, int, LinkParameters], int]
-
-PROOFS: dict[str, Proof] = {wiesemann2026.PROOF: wiesemann2026.evaluate}
 LENGTHS: dict[str, Length] = {wiesemann2026.PROOF: wiesemann2026.secret_length_bits}
-
-
-def proof_of(name: str) -> Proof:
-    """The proof with this id and version. Raises InputOutOfRange for an unknown one."""
-    try:
-        return PROOFS[name]
-    except KeyError:
-        raise InputOutOfRange(f"unknown proof {name!r}; known: {', '.join(sorted(PROOFS))}") from None
 
 
 def planned_length_bits(parameters: LinkParameters, plan: BlockPlan, verification_bits: int) -> int:
@@ -52,7 +41,7 @@ class Verdict:
 def judge(counts: BlockCounts, parameters: LinkParameters, plan: BlockPlan, ledger: LeakageLedger) -> Verdict:
     """Compare what was observed with the thresholds, the limits and the leakage budget of the plan."""
     leakage_bits = ledger.without_verification_bits
-    result = proof_of(parameters.proof)(counts, parameters, leakage_bits, ledger.verification_bits)
+    result = key_proof(parameters.proof).evaluate(counts, parameters, leakage_bits, ledger.verification_bits)
     most = planned_length_bits(parameters, plan, ledger.verification_bits)
     complaints = (
         (counts.qber_x > parameters.qber_x_limit, f"QBER X {counts.qber_x:.4f} > {parameters.qber_x_limit:.4f}"),
