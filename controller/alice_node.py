@@ -16,7 +16,7 @@ from controller.calibration import interferometer_phase, mean_photon_number
 from controller.calibration.mean_photon_number import MeanPhotonNumber, Source, photons_per_slot
 from controller.calibration.result import CalibrationFailed, CalibrationResult
 from controller.config import SourceBench
-from controller.errors import ConfigurationError, SecurityFailure, Starved
+from controller.errors import ConfigurationError, PeerFailure, SecurityFailure, Starved
 from controller.link_plan import LinkPlan, plan_link
 from controller.node import Node
 from controller.node_parts import LinkStopped
@@ -62,6 +62,7 @@ class AliceNode(Node):
     """The transmitter's node."""
 
     _last_ratio = 1.0
+    _block_due = 0
 
     def _bench(self) -> SourceBench:
         if self.config.bench.source is None:
@@ -234,7 +235,7 @@ class AliceNode(Node):
         self.set_state("Synchronising")
         plan = plan_link(self.config, self.parameters)
         session_id = secrets.token_hex(8)
-        first_slot = self.parameters.sync_string_slots + SYNC_MARGIN_SLOTS
+        first_slot = self._block_due = self.parameters.sync_string_slots + SYNC_MARGIN_SLOTS
         start = SessionStart(
             session_id=session_id,
             first_block_slot=first_slot,
@@ -286,7 +287,10 @@ class AliceNode(Node):
         self.progress.waiting_for = ""
         if block.session_id != session_id:
             return
+        self._require_due(block)
         transmitter = self.station.find(SymbolTransmitter)
+        if expired := self.expired_calibrations():
+            raise LinkStopped("calibration-expired", f"too old: {expired}")
         self._require_ratio(await to_the_end(self._power_ratio, self.station.find(PowerMeter)))
         self._require_pads()
         pads = await to_the_end(burn_round_pads, self)
@@ -321,6 +325,12 @@ class AliceNode(Node):
         await to_the_end(self.store.drop, number)
         self._aborted_in_a_row += 1
         raise LinkStopped(alarm_of(outcome.record.reason), outcome.record.reason)
+
+    def _require_due(self, block: BlockReady) -> None:
+        """Blocks are taken as they come, none left out and none twice (protocol §3.1): nobody chooses among them."""
+        if block.first_slot != self._block_due:
+            raise PeerFailure(f"a block from slot {block.first_slot} where the one from {self._block_due} was due")
+        self._block_due += self.parameters.block_slots
 
     def _refill(self, plan: LinkPlan) -> RefillLayout:
         """What the pools need of the block; at most half of it, the rest waits for the next one."""

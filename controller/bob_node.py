@@ -232,8 +232,11 @@ class BobNode(Node):
             expected_click_rate_hz=expected_click_rate_hz(self.config, parameters),
             onset_timeout_s=self.config.limits.tag_silence_s,
         )
-        if start.block_slots != parameters.block_slots:
-            raise PeerFailure(f"blocks of {start.block_slots} slots where {parameters.block_slots} were agreed")
+        if start.block_slots != parameters.block_slots or start.first_block_slot < parameters.sync_string_slots:
+            raise PeerFailure(
+                f"blocks of {start.block_slots} slots from {start.first_block_slot} on, where "
+                f"{parameters.block_slots} were agreed, behind the {parameters.sync_string_slots} disclosed ones"
+            )
         loop, events = asyncio.get_running_loop(), self._events
 
         def notify(event: AcquisitionEvent) -> None:
@@ -257,8 +260,11 @@ class BobNode(Node):
                     detail = f"z {event.z_score:.1f}, confirmed with z {event.confirm_z:.1f}, QBER {event.qber:.4f}"
                     self.prelude.add(1, await link.send(SyncResult(session.session_id, True, detail)))
                     self.clear_alarms("sync-lost", "no-light", "low-counts", "tags-lost", "laser-faded", "polarization")
+                    self.clear_alarms("calibration-expired")
                     self.set_state("Distilling")
                     self.progress.clock_drift_ppm = (event.period_ps * self.parameters.slot_rate_hz * 1e-12 - 1) * 1e6
+                case BlockAcquired() if expired := self.expired_calibrations():
+                    await self._tell_fault(link, "calibration-expired", f"too old: {expired}")
                 case BlockAcquired(detections):
                     self._blocks.append(detections)
                     await link.send(BlockReady(session.session_id, detections.first_slot, detections.slot.size))

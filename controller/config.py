@@ -233,6 +233,16 @@ class NodeConfig(Section):
         return value
 
     @model_validator(mode="after")
+    def _dead_time_covers_the_detectors(self) -> NodeConfig:
+        common, detector = self.link.common_dead_time_ps, self.expectation.detector_dead_time_ps
+        if common < detector:
+            raise ValueError(
+                f"link.common_dead_time_ps = {common} is less than expectation.detector_dead_time_ps = {detector}: a "
+                "detector that is still dead makes bits depend on each other"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _bench_fits_role(self) -> NodeConfig:
         needed = "source" if self.node.role == "alice" else "receiver"
         if getattr(self.bench, needed) is None:

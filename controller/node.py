@@ -25,7 +25,7 @@ from controller.calibration.result import CalibrationResult, CalibrationStore, d
 from controller.config import NodeConfig
 from controller.control_socket import SOCKET_NAME, ControlServer
 from controller.delivery import Delivery
-from controller.errors import PeerFailure, StorageFailure
+from controller.errors import ConfigurationError, PeerFailure, StorageFailure
 from controller.keys.bootstrap import import_once
 from controller.keys.envelope import load_kek
 from controller.keys.store import NodeStore
@@ -68,6 +68,7 @@ class Node(ABC):
         self.calibrations = CalibrationStore(self.state_dir / "calibrations")
         self.pool: Executor = ThreadPoolExecutor(max_workers=3, thread_name_prefix="compute")
         self.prelude = Prelude()
+        self.round_due = 0
         self._config_text = config_text
         self._stop = asyncio.Event()
         self._stop_now = False
@@ -318,7 +319,20 @@ class Node(ABC):
         path.parent.mkdir(parents=True, exist_ok=True)
         if psk.exists():
             return import_once(psk, path, kek, link_id=self.parameters.link_id, node=config.node.role)
-        return NodeStore.open(path, kek)
+        store = NodeStore.open(path, kek)
+        if (store.link_id, store.node) != (self.parameters.link_id, config.node.role):
+            store.close()
+            raise ConfigurationError(
+                f"{path} is the store of {store.node} of {store.link_id}, this is {config.node.role} of "
+                f"{self.parameters.link_id}",
+                remedy="correct [store] path, [node] role or [link] link_id",
+            )
+        return store
+
+    def expired_calibrations(self) -> str:
+        """Names of the results in force that are too old by now, or ""."""
+        now = time.time()
+        return ", ".join(name for name, r in self.progress.calibrations.items() if not r.is_valid(now))
 
     def keep_calibration(self, result: CalibrationResult) -> None:
         """Save, record, show."""

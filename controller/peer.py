@@ -36,6 +36,12 @@ def tls_context(*, is_server: bool, certificate: Path, key: Path, peer_certifica
     try:
         context.load_cert_chain(certificate, key)
         context.load_verify_locations(peer_certificate)
+        trusted = context.cert_store_stats()["x509"]
+        if trusted != 1:
+            raise ConfigurationError(
+                f"{peer_certificate} holds {trusted} certificates; exactly one peer is pinned",
+                remedy="put the peer's own certificate there, and nothing else",
+            )
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(
             f"TLS files {certificate}, {key}, {peer_certificate} cannot be used: {error}",

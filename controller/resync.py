@@ -61,6 +61,7 @@ async def resynchronise(node: NodeParts, link: PeerLink) -> None:
             remedy="find out who answers there; the nodes may hold different keys",
         )
     await to_the_end(settle, node, peer)
+    node.round_due = max(own.last_round, peer.last_round)
 
 
 def _burn_at(store: NodeStore, way: PadDirection, offset: int) -> Pad:

@@ -31,6 +31,7 @@ def test_both_nodes_of_the_demo_agree_about_the_link() -> None:
         ('listen = "127.0.0.1:21060"', "", ["exactly one of listen and connect"]),
         ("serial:dev/mbx", "serial:dev/ctl200", ["laser and modulator", "same resource"]),
         ('name = "bob"', 'name = "alice"', ["peer.name", "own name"]),
+        ("common_dead_time_ps = 24_000", "common_dead_time_ps = 19_000", ["common_dead_time_ps = 19000", "20000"]),
         ("qber_z_limit = 0.05", "qber_z_limit = 0.12", ["link.qber_z_limit = 0.12", "0.11"]),
         ("[node]", "[node", ["not TOML", "line"]),
     ],
