@@ -179,5 +179,5 @@ class Round:
 
     def _aborted_by_peer(self, message: Abort) -> list[Action]:
         if self.is_binding:
-            return []
+            raise ProtocolViolation(f"the peer gave up while {self.state}; the round is settled at resynchronisation")
         return self._finish(State.DONE, reason=f"peer: {message.reason}")

@@ -212,3 +212,17 @@ def test_a_plan_that_claims_more_than_its_thresholds_allow_makes_no_key(changes:
     link.run()
     assert "its thresholds allow" in link.finish["bob"].reason
     assert not link.secrets
+
+
+def test_a_peer_that_gives_up_when_the_key_is_pending_leads_to_resynchronisation() -> None:
+    """Bob's key is stored: only Alice's durable decision may settle it. Waiting for her tag would last two minutes."""
+    link = Link(seed=12, qber=0.02)
+    link.perform(link.alice, [a for a in link.alice.start() if not isinstance(a, act.Send)])
+    link.perform(link.bob, link.bob.handle(act.BlockDetected(link.block)))
+    while link.bob.state is not State.CONFIRM:
+        who, what = link.queue.popleft()
+        link.perform(who, who.receive(what) if isinstance(what, bytes) else who.handle(what))  # type: ignore[arg-type]
+    with pytest.raises(ProtocolViolation, match="settled at resynchronisation"):
+        link.bob.receive(messages.encode(messages.Abort("no")))
+    assert link.bob.is_binding
+    assert not link.finish
