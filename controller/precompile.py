@@ -58,16 +58,13 @@ def _slot_numbers() -> None:
 
 def _gating() -> None:
     from postproc.records import Basis, Gate
+    from postproc.timing.blocks import BlockCollector
     from postproc.timing.clock import ClockSegment
-    from postproc.timing.gating import GatingState, assign_slots, detections, gate_table
 
-    table = gate_table((Gate(1, 0.0, 100.0, Basis.Z, 0), Gate(1, 800.0, 100.0, Basis.Z, 1)))
-    time_ps = np.array([50, 2450], dtype=np.int64)
-    clicks = assign_slots(time_ps, np.ones(2, np.uint8), ClockSegment(0, 0, 0.0, 1600.0, 0, 2, 3200), table)
-    detections(
-        clicks, GatingState(), complete_until_ps=3200, complete_below_slot=2, dead_slots=0,
-        entropy=np.zeros(4, np.uint8),
-    )  # fmt: skip
+    gates = (Gate(1, 0.0, 100.0, Basis.Z, 0), Gate(1, 800.0, 100.0, Basis.Z, 1))
+    collector = BlockCollector(0, 10, gates=gates, common_dead_time_ps=0, channel_delays_ps={2: 1600.0})
+    time_ps, channel = np.array([50, 2450, 2451], dtype=np.int64), np.array([1, 1, 2], np.uint8)
+    collector.feed(time_ps, channel, ClockSegment(0, 0, 0.0, 1600.0, 0, 3, 3200), np.zeros(4, np.uint8))
 
 
 def _reconciliation() -> None:

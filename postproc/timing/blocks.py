@@ -13,7 +13,8 @@ from postproc.errors import InputOutOfRange
 from postproc.records import Detections, Gate
 from postproc.timing.clock import ClockSegment
 from postproc.timing.dead_time import dead_slots
-from postproc.timing.gating import DetectionChunk, GatingState, assign_slots, detections, gate_table
+from postproc.timing.gate_table import GateTable, gate_table
+from postproc.timing.gating import DetectionChunk, GatingState, assign_slots, detections
 
 
 def entropy_bytes_needed(tags: int) -> int:
@@ -46,12 +47,12 @@ class BlockCollector:
         self.slots = slots
         self.complete_below = 0
         self.state = GatingState()
-        self._table = gate_table(gates, channel_delays_ps)
+        self._gates, self._delays_ps = gates, channel_delays_ps
+        self._table: GateTable | None = None
         self._dead_time_ps = common_dead_time_ps
-        self._chunks: list[DetectionChunk] = []
-        delay = self._table.delay_ps
-        self._latest_delay_ps = int(delay.max())
-        self._gate_end_ps = max(gate.start_ps + gate.width_ps - float(delay[gate.channel]) for gate in gates)
+        self._chunks: list[DetectionChunk] = []  # of the block in progress
+        self._finished: list[Detections] = []
+        self._block = first_slot  # first slot of the block in progress
 
     def feed(
         self,
@@ -64,70 +65,58 @@ class BlockCollector:
 
         entropy: uint8, at least `entropy_bytes_needed(tags)` to be safe. Returns the number of bytes used. Raises
         InputOutOfRange when it does not suffice; nothing has changed then."""
-        until = segment.until_ps - self._latest_delay_ps
-        below = segment.slot_at(until - int(np.ceil(self._gate_end_ps))) - 1
-        chunk, self.state = detections(
-            assign_slots(time_ps, channel, segment, self._table),
-            self.state,
-            complete_until_ps=until,
-            complete_below_slot=max(below, self.complete_below),
-            dead_slots=dead_slots(self._dead_time_ps, segment.period_ps),
-            entropy=entropy,
-        )
-        self.complete_below = chunk.complete_below
-        self._chunks.append(chunk)
-        return chunk.entropy_used
+        if self._table is None or not self._table.fits(segment.period_ps):
+            self._table = gate_table(self._gates, segment.period_ps, self._delays_ps)
+        clicks = assign_slots(time_ps, channel, segment, self._table)
+        below = max(segment.slot_at(segment.until_ps - self._table.latest_offset_ps) - 1, self.complete_below)
+        state, used, chunks = self.state, 0, []
+        for edge in self._edges(below):
+            chunk, state = detections(
+                clicks,
+                state,
+                complete_below=edge,
+                dead_slots=dead_slots(self._dead_time_ps, segment.period_ps),
+                entropy=entropy[used:],
+            )
+            clicks = clicks[:0]
+            used += chunk.entropy_used
+            chunks.append(chunk)
+        self.state, self.complete_below = state, below
+        for chunk in chunks:
+            self._add(chunk)
+        return used
 
     def finished(self) -> list[Detections]:
         """Blocks whose slots have all been seen, in order; they are handed out once and `first_slot` moves on."""
-        blocks = []
-        while self.complete_below >= self.first_slot + self.slots:
-            blocks.append(self._cut(self.first_slot + self.slots))
-            self.first_slot += self.slots
+        blocks, self._finished = self._finished, []
+        self.first_slot += self.slots * len(blocks)
         return blocks
 
-    def _cut(self, end: int) -> Detections:
-        """The detections of [first_slot, end); what lies beyond is kept."""
-        whole = _joined(self._chunks, self.complete_below)
-        self._chunks = [_part(whole, end, 1 << 62)]
-        block = _part(whole, self.first_slot, end)
-        return Detections(
-            first_slot=self.first_slot,
-            slots=self.slots,
-            slot=block.slot,
-            basis=block.basis,
-            bit=block.bit,
-            double_clicks=int(np.count_nonzero(block.kind == 1)),
-            cross_basis_clicks=int(np.count_nonzero(block.kind == 2)),
-            outside_gates=block.outside_slot.size,
-            dead_time_removed=block.removed_slot.size,
-        )
+    def _edges(self, below: int) -> list[int]:
+        """Where blocks begin or end among the slots that are complete now, and `below` itself."""
+        first = max(self._block, self.complete_below + 1)
+        first += -(first - self._block) % self.slots
+        return [*range(first, below, self.slots), below]
+
+    def _add(self, chunk: DetectionChunk) -> None:
+        """A chunk, which lies in one block; the block is finished when the chunk reaches its end."""
+        if chunk.complete_below > self._block:
+            self._chunks.append(chunk)
+        if chunk.complete_below == self._block + self.slots:
+            self._finished.append(_block(self._block, self.slots, self._chunks))
+            self._block += self.slots
+            self._chunks = []
 
 
-def _joined(chunks: list[DetectionChunk], complete_below: int) -> DetectionChunk:
-    return DetectionChunk(
+def _block(first_slot: int, slots: int, chunks: list[DetectionChunk]) -> Detections:
+    return Detections(
+        first_slot=first_slot,
+        slots=slots,
         slot=np.concatenate([chunk.slot for chunk in chunks]),
         basis=np.concatenate([chunk.basis for chunk in chunks]),
         bit=np.concatenate([chunk.bit for chunk in chunks]),
-        kind=np.concatenate([chunk.kind for chunk in chunks]),
-        removed_slot=np.concatenate([chunk.removed_slot for chunk in chunks]),
-        outside_slot=np.concatenate([chunk.outside_slot for chunk in chunks]),
-        complete_below=complete_below,
-        entropy_used=0,
-    )
-
-
-def _part(chunk: DetectionChunk, first: int, end: int) -> DetectionChunk:
-    """The part of a chunk whose slots lie in [first, end)."""
-    kept = slice(*np.searchsorted(chunk.slot, [first, end]))
-    removed, outside = chunk.removed_slot, chunk.outside_slot
-    return DetectionChunk(
-        slot=chunk.slot[kept],
-        basis=chunk.basis[kept],
-        bit=chunk.bit[kept],
-        kind=chunk.kind[kept],
-        removed_slot=removed[(removed >= first) & (removed < end)],
-        outside_slot=outside[(outside >= first) & (outside < end)],
-        complete_below=chunk.complete_below,
-        entropy_used=0,
+        double_clicks=sum(chunk.double_clicks for chunk in chunks),
+        cross_basis_clicks=sum(chunk.cross_basis_clicks for chunk in chunks),
+        outside_gates=sum(chunk.outside for chunk in chunks),
+        dead_time_removed=sum(chunk.removed for chunk in chunks),
     )

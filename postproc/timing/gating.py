@@ -16,261 +16,237 @@ are public, would then tell bits: at 24.5 ns and slots of 1.6 ns a gap of 15 slo
 
 Entropy: one byte for each slot with more than one outcome (bit 0 chooses the basis, bit 1 the bit), so at most half as
 many bytes as there are tags. What is not used is not carried over.
-Streams are cut anywhere: `GatingState` carries the last slot with a click and what it has gathered, and the clicks that
-must wait because a channel with a shorter delay may still deliver an earlier one. The naive twin is in
+Streams are cut anywhere, between slots: `GatingState` carries the last slot with a click, and the clicks of slots that
+are not complete yet, because a channel with a longer delay may still deliver one. The naive twin is in
 tests/postproc/timing/naive.py.
+
+Speed: a click is one integer, slot * 256 + outcome bit, made from time and channel by passes that the compiler
+vectorises; what follows has no branch that depends on the light.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from postproc.errors import InputOutOfRange
-from postproc.records import Gate
 from postproc.timing.clock import ClockSegment
+from postproc.timing.gate_table import EDGE, FRACTION_BITS, PHASE_BIN_BITS, PHASE_BINS, GateTable, fixed
 
-OUTSIDE = 255  # outcome code of an ungated click; gated: 2 * basis + bit
-MAX_GATES_PER_CHANNEL = 4
-MAX_CHANNELS = 32
-NEVER = -(1 << 62)  # a slot long before all others
-
-
-@dataclass(frozen=True, slots=True)
-class SlottedClicks:
-    """Clicks in channel-delay-corrected time. time_ps int64 [n]; slot int64 [n]; outcome uint8 [n] (2*basis + bit, or
-    OUTSIDE)."""
-
-    time_ps: NDArray[np.int64]
-    slot: NDArray[np.int64]
-    outcome: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class GateTable:
-    """Gates as arrays [channel, k], ready for the kernel; `delay_ps` int64 [channel] is removed before ordering. The
-    gates of one slot, delays removed, lie in [first_ps, first_ps + span_ps)."""
-
-    start_ps: NDArray[np.float64]
-    width_ps: NDArray[np.float64]
-    outcome: NDArray[np.uint8]
-    delay_ps: NDArray[np.int64]
-    first_ps: float
-    span_ps: float
-
-
-def gate_table(gates: tuple[Gate, ...], channel_delays_ps: dict[int, float] | None = None) -> GateTable:
-    """Arrays of `gates`. channel_delays_ps: detection delay of each channel relative to the others (0 where missing);
-    it only orders clicks of different channels, the gates themselves already contain it.
-
-    Raises InputOutOfRange for a channel outside 1..31, a bit that is no bit, a width <= 0, or too many gates."""
-    start = np.zeros((MAX_CHANNELS, MAX_GATES_PER_CHANNEL))
-    width = np.full((MAX_CHANNELS, MAX_GATES_PER_CHANNEL), -1.0)
-    outcome = np.full((MAX_CHANNELS, MAX_GATES_PER_CHANNEL), OUTSIDE, dtype=np.uint8)
-    delay = np.zeros(MAX_CHANNELS, dtype=np.int64)
-    used: dict[int, int] = {}
-    for gate in gates:
-        k = used.get(gate.channel, 0)
-        if not 1 <= gate.channel < MAX_CHANNELS or gate.bit not in (0, 1) or not gate.width_ps > 0:
-            raise InputOutOfRange(f"{gate}: channel 1..{MAX_CHANNELS - 1}, bit 0 or 1, width > 0 ps")
-        if k == MAX_GATES_PER_CHANNEL:
-            raise InputOutOfRange(f"channel {gate.channel} has more than {MAX_GATES_PER_CHANNEL} gates")
-        start[gate.channel, k], width[gate.channel, k] = gate.start_ps, gate.width_ps
-        outcome[gate.channel, k] = 2 * gate.basis + gate.bit
-        used[gate.channel] = k + 1
-    for channel, value in (channel_delays_ps or {}).items():
-        delay[channel] = round(value)
-    starts = [gate.start_ps - float(delay[gate.channel]) for gate in gates]
-    ends = [first + gate.width_ps for first, gate in zip(starts, gates, strict=True)]
-    first_ps = min(starts, default=0.0)
-    return GateTable(start, width, outcome, delay, first_ps, max(ends, default=0.0) - first_ps)
+NEVER = -(1 << 54)  # a slot long before all others
+KEY_BITS = 8  # of a click: the outcome bits below the slot number
+MAX_SPAN_PS = 1 << 45  # of one straight line, 35 s: up to there the estimated bin is right to a thousandth
+MOVES_PER_CLICK = 8  # insertion sort gives up beyond
 
 
 def assign_slots(
     time_ps: NDArray[np.int64], channel: NDArray[np.uint8], clock: ClockSegment, table: GateTable
-) -> SlottedClicks:
-    """Slot and outcome of each tag (int64 [n], uint8 [n]) under the straight line `clock`.
+) -> NDArray[np.int64]:
+    """Clicks, ordered by slot: int64 [n], slot * 256 + (1 << (2*basis + bit)), or slot * 256 + 0 of an ungated one.
 
-    Slots are cut in the middle between the last gate of one and the first gate of the next. Raises InputOutOfRange when
-    the gates of one slot, delays removed, take more than a slot: a click would not know its slot then."""
-    if table.span_ps > clock.period_ps:
-        raise InputOutOfRange(
-            f"the gates of a slot span {table.span_ps:g} ps without their delays, a slot has {clock.period_ps:g} ps"
-        )
-    cut_ps = table.first_ps - (clock.period_ps - table.span_ps) / 2
-    slot = np.empty(time_ps.size, dtype=np.int64)
-    outcome = np.empty(time_ps.size, dtype=np.uint8)
-    corrected = np.empty(time_ps.size, dtype=np.int64)
-    _assign(
-        time_ps, channel, clock.anchor_slot, clock.anchor_ps, clock.anchor_fraction_ps, clock.period_ps,
-        table.start_ps, table.width_ps, table.outcome, table.delay_ps, cut_ps, corrected, slot, outcome,
+    time_ps int64 [n] ascending, channel uint8 [n], both under the straight line `clock`. Anchor, period and gates are
+    taken in units of 2^-40 ps; with these the assignment is exact. Raises InputOutOfRange when `table` was made for
+    another period, or the tags span more than 35 s.
+    """
+    if not table.fits(clock.period_ps):
+        raise InputOutOfRange(f"gate table made for slots of {table.period_ps} ps, the clock says {clock.period_ps} ps")
+    clicks = np.empty(time_ps.size, dtype=np.int64)
+    if time_ps.size == 0:
+        return clicks
+    if abs(int(time_ps[-1]) - int(time_ps[0])) >= MAX_SPAN_PS:
+        raise InputOutOfRange(f"tags from {time_ps[0]} to {time_ps[-1]} ps under one line, at most {MAX_SPAN_PS} ps")
+    period_fx = fixed(clock.period_ps)
+    first_slot = clock.slot_at(int(time_ps[0])) - 1
+    base_fx = (clock.anchor_ps << FRACTION_BITS) + fixed(clock.anchor_fraction_ps)
+    base_fx += (first_slot - clock.anchor_slot) * period_fx
+    base_ps, base_fraction_fx = base_fx >> FRACTION_BITS, base_fx & ((1 << FRACTION_BITS) - 1)
+    offset_fx = table.offset_fx + base_fraction_fx
+    offset_ps = table.offset_ps + base_fraction_fx * 2.0**-FRACTION_BITS
+    edges = np.empty(time_ps.size, dtype=np.int32)
+    _phase_bins(time_ps, channel, base_ps, offset_ps, PHASE_BINS / clock.period_ps, clicks)
+    count = _look_up(channel, table.outcome, first_slot, clicks, edges)
+    _decide_edges(
+        edges[:count], time_ps, channel, base_ps, first_slot, period_fx, offset_fx,
+        table.begin_fx, table.end_fx, table.gate_outcome, clicks,
     )  # fmt: skip
-    return SlottedClicks(corrected, slot, outcome)
+    if not _is_ordered(clicks) and not _insertion_sort(clicks, MOVES_PER_CLICK * clicks.size):
+        clicks.sort()
+    return clicks
 
 
 @njit(nogil=True, cache=True)
-def _assign(time, channel, anchor_slot, anchor_ps, fraction, period, start, width, code, delay, cut, corrected, slot, out):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
-    """A click at u = time - slot zero - gate start belongs to slot floor(u / period) if the rest is below the width."""
-    inverse = 1.0 / period
+def _phase_bins(time, channel, base, offset, bins_per_ps, out):  # type: ignore[no-untyped-def]
+    """out[i] = bins since slot `base`: slot * 512 + phase bin."""
     for i in range(time.size):
+        out[i] = np.int64(np.floor((np.float64(time[i] - base) - offset[channel[i]]) * bins_per_ps))
+
+
+@njit(nogil=True, cache=True)
+def _look_up(channel, outcome, first_slot, clicks, edges):  # type: ignore[no-untyped-def]
+    """Bins into clicks, in place; lists those in edge bins and returns their number."""
+    count = np.uint64(0)
+    for i in range(clicks.size):
+        bins = clicks[i]
+        phase = np.uint64(bins & (PHASE_BINS - 1))
+        found = outcome[(np.uint64(channel[i]) << np.uint64(PHASE_BIN_BITS)) | phase]
+        clicks[i] = (((bins >> PHASE_BIN_BITS) + first_slot) << KEY_BITS) | np.int64(found)
+        edges[count] = i
+        count += np.uint64(found >> 7)
+    return np.int64(count)
+
+
+@njit(nogil=True, cache=True)
+def _decide_edges(edges, time, channel, base, first_slot, period, offset, begin, end, code, clicks):  # type: ignore[no-untyped-def]  # fmt: skip
+    """The exact phase: u = (time - base) * 2^40 - offset - k * period modulo 2^64, in which only k may be off by 1."""
+    for e in range(edges.size):
+        i = edges[e]
         c = channel[i]
-        if c >= delay.size:
-            c = 0
-        since = float(time[i] - anchor_ps) - fraction
-        corrected[i] = time[i] - delay[c]
-        out[i] = OUTSIDE
-        for g in range(MAX_GATES_PER_CHANNEL):
-            if width[c, g] <= 0.0:
-                break
-            u = since - start[c, g]
-            k = np.floor(u * inverse)
-            if u - k * period < width[c, g]:
-                slot[i] = anchor_slot + np.int64(k)
-                out[i] = code[c, g]
-                break
-        if out[i] == OUTSIDE:
-            slot[i] = anchor_slot + np.int64(np.floor((since - delay[c] - cut) * inverse))
+        slot = clicks[i] >> KEY_BITS
+        phase = ((time[i] - base) << FRACTION_BITS) - offset[c] - (slot - first_slot) * period
+        if phase < 0:
+            phase += period
+            slot -= 1
+        elif phase >= period:
+            phase -= period
+            slot += 1
+        found = np.int64(0)
+        for g in range(begin.shape[1]):
+            if begin[c, g] <= phase and phase < end[c, g]:
+                found = np.int64(code[c, g])
+        clicks[i] = (slot << KEY_BITS) | found
+
+
+@njit(nogil=True, cache=True)
+def _is_ordered(clicks):  # type: ignore[no-untyped-def]
+    is_bad = False
+    for i in range(1, clicks.size):
+        is_bad |= (clicks[i] >> KEY_BITS) < (clicks[i - 1] >> KEY_BITS)
+    return not is_bad
+
+
+@njit(nogil=True, cache=True)
+def _insertion_sort(clicks, most_moves):  # type: ignore[no-untyped-def]
+    """For clicks that are nearly in order; False, with the clicks permuted somehow, when they are not."""
+    for i in range(1, clicks.size):
+        click = clicks[i]
+        j = i
+        while j > 0 and clicks[j - 1] > click:
+            clicks[j] = clicks[j - 1]
+            j -= 1
+        clicks[j] = click
+        most_moves -= i - j
+        if most_moves < 0:
+            return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
 class GatingState:
-    """What a later batch needs from the earlier ones.
-
-    last_slot: the last slot with a click of any kind; is_live: whether it was live; open_mask: outcomes gathered in it
-    (bit 2*basis + bit; 0: none, or handed out); waiting: clicks after the time up to which all channels have reported.
-    """
+    """What a later batch needs from the earlier ones: the last slot with a click of any kind, and the clicks of slots
+    that are not complete."""
 
     last_slot: int = NEVER
-    is_live: bool = False
-    open_mask: int = 0
-    waiting: SlottedClicks | None = None
+    waiting: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
 class DetectionChunk:
-    """Detections of one batch. slot int64 [n] strictly ascending; basis, bit uint8 [n]; kind uint8 [n]: 0 single, 1
-    both bits of a basis, 2 both bases. removed_slot, outside_slot: slots of discarded and of ungated clicks (for the
-    counters of the block they fall into). complete_below: all detections of slots below this number are out."""
+    """Detections of the slots completed by one batch. slot int64 [n] strictly ascending; basis, bit uint8 [n];
+    double_clicks: of them, from both bits of one basis; cross_basis_clicks: from both bases; removed, outside: gated
+    clicks lost to the common dead time, ungated clicks. complete_below: all detections of slots below this number are
+    out."""
 
     slot: NDArray[np.int64]
     basis: NDArray[np.uint8]
     bit: NDArray[np.uint8]
-    kind: NDArray[np.uint8]
-    removed_slot: NDArray[np.int64]
-    outside_slot: NDArray[np.int64]
+    double_clicks: int
+    cross_basis_clicks: int
+    removed: int
+    outside: int
     complete_below: int
     entropy_used: int
 
 
 def detections(
-    clicks: SlottedClicks,
+    clicks: NDArray[np.int64],
     state: GatingState,
     *,
-    complete_until_ps: int,
-    complete_below_slot: int,
+    complete_below: int,
     dead_slots: int,
     entropy: NDArray[np.uint8],
 ) -> tuple[DetectionChunk, GatingState]:
-    """Apply the rules above to the clicks before `complete_until_ps` (delay-corrected time); later ones wait.
+    """Apply the rules above to the clicks (as `assign_slots` gives them) of slots below `complete_below`; later ones
+    wait. Clicks of a slot that was complete already are removed.
 
-    complete_below_slot: every click of a smaller slot number is before complete_until_ps; entropy: uint8 [m], uniform.
-    Raises InputOutOfRange when the entropy does not suffice (nothing is consumed then: the state is unchanged).
+    entropy: uint8 [m], uniform. Raises InputOutOfRange when it does not suffice (the state is unchanged then).
     """
-    ready, waiting = _ready(clicks, state.waiting, complete_until_ps)
-    n = ready.time_ps.size + 1
-    slot, mask = np.empty(n, np.int64), np.empty(n, np.uint8)
-    removed, outside = np.empty(n, np.int64), np.empty(n, np.int64)
-    found, n_removed, n_outside, last_slot, is_live, open_mask = _gather(
-        ready.slot, ready.outcome, dead_slots, complete_below_slot,
-        state.last_slot, state.is_live, state.open_mask, slot, mask, removed, outside,
-    )  # fmt: skip
-    basis, bit, kind = (np.empty(found, np.uint8) for _ in range(3))
-    used = int(_resolve(mask[:found], entropy, basis, bit, kind))
+    if state.waiting.size:
+        clicks = np.concatenate([state.waiting, clicks])
+        if not _is_ordered(clicks) and not _insertion_sort(clicks, MOVES_PER_CLICK * clicks.size):
+            clicks.sort()
+    first, end = np.searchsorted(clicks, [(state.last_slot + 1) << KEY_BITS, complete_below << KEY_BITS])
+    late, ready, waiting = clicks[:first], clicks[first : max(first, end)], clicks[max(first, end) :]
+    slot, mask = np.empty(ready.size + 1, np.int64), np.empty(ready.size + 1, np.uint8)
+    found, gated, kept, last_slot = _gather(ready, dead_slots, state.last_slot, slot, mask)
+    basis, bit = np.empty(found, np.uint8), np.empty(found, np.uint8)
+    used, double, cross = _resolve(mask[:found], entropy, basis, bit)
     if used > entropy.size:
         raise InputOutOfRange(
             f"{used} bytes of entropy needed for slots with several clicks, {entropy.size} given; "
             "give half as many bytes as there are tags"
         )
     chunk = DetectionChunk(
-        slot=slot[:found], basis=basis, bit=bit, kind=kind,
-        removed_slot=removed[:n_removed], outside_slot=outside[:n_outside],
-        complete_below=complete_below_slot, entropy_used=used,
+        slot=slot[:found], basis=basis, bit=bit, double_clicks=int(double), cross_basis_clicks=int(cross),
+        removed=int(gated - kept) + late.size, outside=int(ready.size - gated),
+        complete_below=complete_below, entropy_used=int(used),
     )  # fmt: skip
-    return chunk, GatingState(int(last_slot), bool(is_live), int(open_mask), waiting)
-
-
-def _ready(
-    clicks: SlottedClicks, waiting: SlottedClicks | None, complete_until_ps: int
-) -> tuple[SlottedClicks, SlottedClicks | None]:
-    """Waiting and new clicks in order of corrected time, split at the time up to which they are complete."""
-    time, slot, outcome = clicks.time_ps, clicks.slot, clicks.outcome
-    if waiting is not None:
-        time = np.concatenate([waiting.time_ps, time])
-        slot = np.concatenate([waiting.slot, slot])
-        outcome = np.concatenate([waiting.outcome, outcome])
-    if not _is_sorted(time):
-        order = np.argsort(time, kind="stable")
-        time, slot, outcome = time[order], slot[order], outcome[order]
-    cut = int(np.searchsorted(time, complete_until_ps))
-    rest = SlottedClicks(time[cut:], slot[cut:], outcome[cut:]) if cut < time.size else None
-    return SlottedClicks(time[:cut], slot[:cut], outcome[:cut]), rest
+    return chunk, GatingState(int(last_slot), waiting.copy())
 
 
 @njit(nogil=True, cache=True)
-def _is_sorted(time):  # type: ignore[no-untyped-def]
-    for i in range(1, time.size):  # noqa: SIM110
-        if time[i] < time[i - 1]:
-            return False
-    return True
+def _gather(clicks, dead_slots, last_slot, out_slot, out_mask):  # type: ignore[no-untyped-def]
+    """One pass in slot order; the outcomes of a slot are handed out by the first click of a later one.
+
+    Returns (detections, gated clicks, of them in live slots, last slot with a click). Every step writes; only the
+    counts say what stays."""
+    found = np.uint64(0)
+    gated = kept = live = mask = np.int64(0)
+    for i in range(clicks.size):
+        slot = clicks[i] >> KEY_BITS
+        outcome = clicks[i] & (EDGE - 1)
+        is_new = slot != last_slot
+        out_slot[found], out_mask[found] = last_slot, mask
+        found += np.uint64(is_new & (mask != 0))
+        live = -np.int64(slot - last_slot > dead_slots) if is_new else live
+        mask = (np.int64(0) if is_new else mask) | (outcome & live)
+        gated += np.int64(outcome != 0)
+        kept += np.int64((outcome & live) != 0)
+        last_slot = slot
+    out_slot[found], out_mask[found] = last_slot, mask
+    found += np.uint64(mask != 0)
+    return np.int64(found), gated, kept, last_slot
 
 
 @njit(nogil=True, cache=True)
-def _gather(slot, outcome, dead_slots, below, last_slot, is_live, mask, out_slot, out_mask, removed, outside):  # type: ignore[no-untyped-def]  # fmt: skip
-    """One pass in time order; a slot is closed by the first click of a later one, or by `below`."""
-    n = n_removed = n_outside = 0
-    for i in range(slot.size):
-        if slot[i] > last_slot:
-            if mask:
-                out_slot[n], out_mask[n] = last_slot, mask
-                n += 1
-            is_live = slot[i] - last_slot > dead_slots
-            last_slot, mask = slot[i], 0
-        if outcome[i] == OUTSIDE:
-            outside[n_outside] = slot[i]
-            n_outside += 1
-        elif is_live and slot[i] == last_slot:
-            mask |= 1 << np.int64(outcome[i])
-        else:
-            removed[n_removed] = slot[i]
-            n_removed += 1
-    if mask and last_slot < below:
-        out_slot[n], out_mask[n] = last_slot, mask
-        n += 1
-        mask = 0
-    return n, n_removed, n_outside, last_slot, is_live, mask
-
-
-@njit(nogil=True, cache=True)
-def _resolve(mask, entropy, basis, bit, kind):  # type: ignore[no-untyped-def]
-    """Outcome masks 1..15 (bits: Z0, Z1, X0, X1) to one outcome each; returns the bytes of entropy needed."""
-    used = 0
+def _resolve(mask, entropy, basis, bit):  # type: ignore[no-untyped-def]
+    """Outcome masks 1..15 (bits: Z0, Z1, X0, X1) to one outcome each; returns the bytes of entropy needed, and the
+    slots with both bits of a basis and with both bases."""
+    used = cross = 0
     for i in range(mask.size):
         m = np.int64(mask[i])
-        random = np.int64(0)
-        kind[i] = 0
+        b = np.int64(m > 3)
+        pair = m >> 2 if b else m
         if m & (m - 1):
-            if used < entropy.size:
-                random = np.int64(entropy[used])
+            random = np.int64(entropy[used]) if used < entropy.size else np.int64(0)
             used += 1
-            kind[i] = 1
-        b = np.int64(1 if m & 12 else 0)
-        if m & 12 and m & 3:
-            b = random & 1
-            kind[i] = 2
-        pair = m >> 2 if b else m & 3
+            if m & 3 and m & 12:
+                cross += 1
+                b = random & 1
+            pair = m >> 2 if b else m & 3
+            pair = 2 * ((random >> 1) & 1) if pair == 3 else pair
         basis[i] = b
-        bit[i] = (random >> 1) & 1 if pair == 3 else pair >> 1
-    return used
+        bit[i] = pair >> 1
+    return used, used - cross, cross

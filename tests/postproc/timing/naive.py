@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 from postproc.records import Gate
 from postproc.timing.clock import ClockSegment
@@ -14,17 +15,24 @@ Outcome = tuple[int, int]
 def outcome_of(
     time_ps: int, channel: int, clock: ClockSegment, gates: Sequence[Gate], delays_ps: dict[int, int]
 ) -> tuple[int, Outcome | None]:
-    """(slot, (basis, bit)) of a gated click, (slot, None) of an ungated one."""
-    since = time_ps - clock.anchor_ps - clock.anchor_fraction_ps
+    """(slot, (basis, bit)) of a gated click, (slot, None) of an ungated one. All in exact units of 2^-40 ps."""
+    period = exact(clock.period_ps)
+    since = time_ps - clock.anchor_ps - exact(clock.anchor_fraction_ps)
     for gate in gates:
         if gate.channel == channel:
-            slot = math.floor((since - gate.start_ps) / clock.period_ps)
-            if since - gate.start_ps - slot * clock.period_ps < gate.width_ps:
+            begin = exact(gate.start_ps)
+            slot = math.floor((since - begin) / period)
+            if since - begin - slot * period < exact(gate.start_ps + gate.width_ps) - begin:
                 return clock.anchor_slot + slot, (int(gate.basis), gate.bit)
     first = min(gate.start_ps - delays_ps.get(gate.channel, 0) for gate in gates)
-    last = max(gate.start_ps + gate.width_ps - delays_ps.get(gate.channel, 0) for gate in gates)
-    middle = (first + last - clock.period_ps) / 2
-    return clock.anchor_slot + math.floor((since - delays_ps.get(channel, 0) - middle) / clock.period_ps), None
+    last = max(gate.start_ps - delays_ps.get(gate.channel, 0) + gate.width_ps for gate in gates)
+    middle = exact(first - (clock.period_ps - (last - first)) / 2)
+    return clock.anchor_slot + math.floor((since - delays_ps.get(channel, 0) - middle) / period), None
+
+
+def exact(value_ps: float) -> Fraction:
+    """What the kernels take a value for: a multiple of 2^-40 ps."""
+    return Fraction(round(Fraction(value_ps) * 2**40), 2**40)
 
 
 def detections(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from postproc.records import Basis, Gate
 from postproc.timing.blocks import BlockCollector, entropy_bytes_needed
 from postproc.timing.clock import ClockSegment
 from postproc.timing.dead_time import dead_slots
-from postproc.timing.gating import GatingState, assign_slots, detections, gate_table
+from postproc.timing.gate_table import PHASE_BINS, gate_table
+from postproc.timing.gating import GatingState, assign_slots, detections
 from tests.postproc.timing import light, naive
 
 DELAYS = {1: 0.0, 2: 310.0, 3: -170.0}
@@ -105,9 +107,8 @@ def run(clicks: list[tuple[int, int, int]], entropy: list[int], dead_ps: int = 2
     tags = np.array([1600 * slot + 800 * half for slot, half, _ in clicks], np.int64)
     channel = np.array([c for *_, c in clicks], np.uint8)
     chunk, _ = detections(
-        assign_slots(tags, channel, ClockSegment(0, 0, 0.0, 1600.0), gate_table(gates)), GatingState(),
-        complete_until_ps=1 << 60, complete_below_slot=1 << 40, dead_slots=dead_slots(dead_ps, 1600.0),
-        entropy=np.array(entropy, np.uint8),
+        assign_slots(tags, channel, ClockSegment(0, 0, 0.0, 1600.0), gate_table(gates, 1600.0)), GatingState(),
+        complete_below=1 << 40, dead_slots=dead_slots(dead_ps, 1600.0), entropy=np.array(entropy, np.uint8),
     )  # fmt: skip
     return list(zip(chunk.slot.tolist(), chunk.basis.tolist(), chunk.bit.tolist(), strict=True))
 
@@ -139,9 +140,20 @@ def test_an_ungated_click_of_the_same_slot_changes_nothing() -> None:
 
 
 def test_gates_longer_than_a_slot_are_refused() -> None:
-    table = gate_table((Gate(1, 0, 400, Basis.Z, 0), Gate(1, 1400, 400, Basis.Z, 1)))
     with pytest.raises(InputOutOfRange, match="span 1800 ps"):
-        assign_slots(np.zeros(1, np.int64), np.ones(1, np.uint8), CLOCK, table)
+        gate_table((Gate(1, 0, 400, Basis.Z, 0), Gate(1, 1400, 400, Basis.Z, 1)), 1600.0)
+
+
+def test_overlapping_gates_of_a_channel_are_refused() -> None:
+    with pytest.raises(InputOutOfRange, match="overlap"):
+        gate_table((Gate(1, 0, 400, Basis.Z, 0), Gate(1, 399, 400, Basis.Z, 1)), 1600.0)
+
+
+def test_a_table_serves_the_periods_of_drifting_clocks_and_no_others() -> None:
+    table = gate_table(light.gates(), 1600.0)
+    assert table.fits(1600.0 * (1 + 1e-5))
+    with pytest.raises(InputOutOfRange, match="made for slots of 1600"):
+        assign_slots(np.zeros(1, np.int64), np.ones(1, np.uint8), ClockSegment(0, 0, 0.0, 1601.0), table)
 
 
 def test_an_ungated_click_begins_a_dead_time_too() -> None:
@@ -153,26 +165,80 @@ def test_too_little_entropy_is_an_error_and_changes_nothing() -> None:
         run([(5, 1, 2), (5, 1, 3)], [])
 
 
+def slots_and_outcomes(clicks: np.ndarray) -> list[tuple[int, int]]:
+    return [(click >> 8, click & 255) for click in clicks.tolist()]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([1600.0, 1600.0048, 1599.984, 977.3125]),
+    st.floats(0, 1, exclude_max=True),
+    st.integers(-(10**15), 10**15),
+    st.integers(0, 2**32),
+)
+def test_clicks_at_the_very_edges_go_where_exact_arithmetic_puts_them(
+    period_ps: float, fraction_ps: float, anchor_ps: int, seed: int
+) -> None:
+    """Tags within 1 ps of all edges of gates and slots, up to 0.1 s from the anchor, in rational arithmetic."""
+    rng = np.random.default_rng(seed)
+    gates = tuple(replace(gate, width_ps=float(rng.choice([200.0, 317.25, 400.0]))) for gate in light.gates())
+    gates = tuple(replace(gate, start_ps=gate.start_ps * period_ps / 1600) for gate in gates[: rng.integers(1, 5)])
+    clock = ClockSegment(int(rng.integers(0, 10**12)), anchor_ps, fraction_ps, period_ps)
+    slots = np.sort(rng.integers(-(10**5), 6 * 10**7, 200))
+    edges = [edge for gate in gates for edge in (gate.start_ps, gate.start_ps + gate.width_ps)]
+    phase = rng.choice([*edges, *(edge - period_ps / 2 for edge in edges), 0.0], slots.size)
+    near = [int(np.floor(float(s) * period_ps + p + fraction_ps)) for s, p in zip(slots, phase, strict=True)]
+    tags = np.sort(np.array(near, np.int64) + rng.integers(0, 2, slots.size)) + anchor_ps
+    channel = rng.integers(0, 5, tags.size).astype(np.uint8)
+    found = slots_and_outcomes(assign_slots(tags, channel, clock, gate_table(gates, period_ps, DELAYS)))
+    integer_delays = {number: int(delay) for number, delay in DELAYS.items()}
+    expected = []
+    for tag, number in zip(tags.tolist(), channel.tolist(), strict=True):
+        slot, outcome = naive.outcome_of(tag, number, clock, gates, integer_delays)
+        expected.append((slot, 0 if outcome is None else 1 << (2 * outcome[0] + outcome[1])))
+    assert sorted(found) == sorted(expected)
+    assert [slot for slot, _ in found] == sorted(slot for slot, _ in expected)
+
+
+def test_tags_far_out_of_order_are_ordered() -> None:
+    """Delays of 2 us: insertion gives up, and a full sort takes over."""
+    rng = np.random.default_rng(7)
+    tags = np.sort(rng.integers(0, 50_000_000, 20_000))
+    channel = rng.integers(1, 4, tags.size).astype(np.uint8)
+    gates = tuple(replace(gate, start_ps=gate.start_ps + 2e6 * (gate.channel == 2)) for gate in light.gates())
+    clicks = assign_slots(tags, channel, CLOCK, gate_table(gates, 1600.0, {2: 2e6}))
+    assert (np.diff(clicks >> 8) >= 0).all()
+    assert clicks.size == tags.size
+
+
+def test_every_phase_bin_is_right_or_left_to_exact_arithmetic() -> None:
+    table = gate_table(light.gates(), 1600.0, DELAYS)
+    bins = table.outcome.reshape(256, PHASE_BINS)
+    assert {int(code) for code in bins[1]} == {0, 1, 2, 128}
+    assert 0.01 < (bins[1:4] == 128).mean() < 0.03
+    assert (bins[200, 1:-1] == 0).all()
+
+
 @pytest.mark.parametrize(
     "gate",
     [Gate(0, 0, 100, Basis.Z, 0), Gate(32, 0, 100, Basis.Z, 0), Gate(1, 0, 0, Basis.Z, 0), Gate(1, 0, 100, Basis.Z, 2)],
 )
 def test_impossible_gates_are_refused(gate: Gate) -> None:
     with pytest.raises(InputOutOfRange):
-        gate_table((gate,))
+        gate_table((gate,), 1600.0)
 
 
 def test_assignment_is_fast() -> None:
     """A guard against an accidental interpreter loop; benchmarks/ has the figures."""
     tags, channel = crowded_tags(3, 1_000_000, 50_000.0)
-    table = gate_table(light.gates(), DELAYS)
+    table = gate_table(light.gates(), CLOCK.period_ps, DELAYS)
     entropy = np.zeros(500_000, np.uint8)
 
     def once() -> float:
         begin = time.perf_counter()
         detections(
-            assign_slots(tags, channel, CLOCK, table), GatingState(), complete_until_ps=1 << 60,
-            complete_below_slot=1 << 40, dead_slots=16, entropy=entropy,
+            assign_slots(tags, channel, CLOCK, table), GatingState(),
+            complete_below=1 << 40, dead_slots=16, entropy=entropy,
         )  # fmt: skip
         return time.perf_counter() - begin
 
