@@ -19,7 +19,7 @@ from controller.config import SourceBench
 from controller.errors import ConfigurationError, PeerFailure, SecurityFailure, Starved
 from controller.link_plan import LinkPlan, plan_link
 from controller.node import Node
-from controller.node_parts import LinkStopped
+from controller.node_parts import REFUTED_BY_LIGHT, LinkStopped
 from controller.peer import PeerLink
 from controller.peer_messages import (
     FIRST_STEPS,
@@ -255,7 +255,7 @@ class AliceNode(Node):
         found: SyncResult = await self._hear(SyncResult, SYNC_TIMEOUT_S)
         if not found.is_ok:
             raise LinkStopped("sync-lost", found.detail)
-        self.clear_alarms("sync-lost", "no-light", "low-counts", "tags-lost", "laser-faded")
+        self.clear_alarms(*REFUTED_BY_LIGHT)
         self.set_state("Distilling")
         self._expected_qber_z = plan.first_expected_qber_z
         while not self.is_stopping and not self._has_reached_target():

@@ -32,6 +32,7 @@ from controller.config import ReceiverBench
 from controller.errors import ConfigurationError, PeerFailure, SecurityFailure
 from controller.link_plan import expected_click_rate_hz
 from controller.node import Node
+from controller.node_parts import REFUTED_BY_LIGHT
 from controller.peer import PeerLink
 from controller.peer_messages import (
     FIRST_STEPS,
@@ -146,7 +147,6 @@ class BobNode(Node):
                     if self._acquisition is not None:
                         self._acquisition.give_sync_string(np.frombuffer(message.symbols, np.uint8))
                 case LinkFault():
-                    self.raise_alarm(message.code, message.text)
                     self.set_state(f"Stopped: {message.text}")
                     await self._end_session()
                 case _:
@@ -259,7 +259,7 @@ class BobNode(Node):
                 case Synchronised():
                     detail = f"z {event.z_score:.1f}, confirmed with z {event.confirm_z:.1f}, QBER {event.qber:.4f}"
                     self.prelude.add(1, await link.send(SyncResult(session.session_id, True, detail)))
-                    self.clear_alarms("sync-lost", "no-light", "low-counts", "tags-lost", "laser-faded", "polarization")
+                    self.clear_alarms(*REFUTED_BY_LIGHT)
                     self.clear_alarms("calibration-expired")
                     self.set_state("Distilling")
                     self.progress.clock_drift_ppm = (event.period_ps * self.parameters.slot_rate_hz * 1e-12 - 1) * 1e6

@@ -30,7 +30,7 @@ from controller.keys.bootstrap import import_once
 from controller.keys.envelope import load_kek
 from controller.keys.store import NodeStore
 from controller.logs import open_log
-from controller.monitoring.alarms import AlarmBoard
+from controller.monitoring.alarms import CATALOGUE, AlarmBoard
 from controller.monitoring.status import CalibrationState, NodeStatus
 from controller.node_parts import LinkStopped, Progress, utc_now
 from controller.peer import PeerLink, PeerListener, connect, tls_context
@@ -269,8 +269,17 @@ class Node(ABC):
                     await self.delivery.receive(message)
                 case Farewell():
                     raise PeerFailure(f"the peer stopped: {message.reason}")
+                case LinkFault():
+                    self._hear_fault(message)
+                    await self.controls.put(message)
                 case _ if not self._take_telemetry(message):
                     await self.controls.put(message)
+
+    def _hear_fault(self, fault: LinkFault) -> None:
+        """What the peer sees is named here at once, even if a round is still to end before it stops the link."""
+        if fault.code not in CATALOGUE:
+            raise PeerFailure(f"the peer names a fault {fault.code!r} that does not exist")
+        self.raise_alarm(fault.code, fault.text)
 
     async def _rest(self, seconds: float) -> None:
         """Sleep, but wake up for a stop."""

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 from controller.calibration.result import CalibrationResult
 from controller.config import NodeConfig
 from controller.keys.store import NodeStore
-from controller.monitoring.alarms import AlarmBoard
 from controller.recorder import RunRecorder
 from postproc.records import LinkParameters
 
@@ -18,6 +17,10 @@ from postproc.records import LinkParameters
 def utc_now() -> str:
     """UTC, ISO 8601, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# Alarms that are over when a receiver has found the slots in the light.
+REFUTED_BY_LIGHT = ("sync-lost", "no-light", "low-counts", "tags-lost", "laser-faded", "polarization")
 
 
 class LinkStopped(Exception):
@@ -59,7 +62,6 @@ class NodeParts(Protocol):
     config: NodeConfig
     parameters: LinkParameters
     progress: Progress
-    alarms: AlarmBoard
     store: NodeStore
     recorder: RunRecorder
     pool: Executor
