@@ -81,7 +81,7 @@ def test_every_message_is_published() -> None:
 
 
 def test_the_alarms_are_those_of_the_catalogue() -> None:
-    """Regenerate the table with the command that stands above it in the guide."""
+    """When the catalogue changes, copy the rows that this assertion prints."""
     table = section("operator-guide.md", "## Alarms")
     assert alarm_rows() == [line for line in table.splitlines() if line.startswith("| `")]
 
