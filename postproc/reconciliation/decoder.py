@@ -6,6 +6,10 @@ signs apart, including the syndrome bit. Log-likelihood ratios are int16 in unit
 exp2 and log2 as polynomials on the bits of the float, so that LLVM vectorises them. Min-sum does not work on these
 codes.
 
+A column's ratios are kept in the rotation in which they were last used (`turn`): a check reads them with one rotating
+copy, and everything after that runs over whole rows, padded to full vectors, without remainders. What the padding holds
+is never read as a bit.
+
 All scratch is allocated per call and the kernel releases the GIL: any number of frames decode at once.
 """
 
@@ -24,6 +28,7 @@ from postproc.reconciliation.codes import QcCode
 from postproc.records import BitArray
 
 LLR_SCALE = 64
+_VECTOR = 32  # rows are padded to a multiple of this many ratios: 64 bytes
 _CLIP = int16(16 * LLR_SCALE)  # magnitude of a message
 _POSTERIOR_CLIP = int16(16000)  # leaves room for one message in int16
 _SMALLEST = float32(1e-3)  # keeps tanh above zero: a zero would erase the product
@@ -53,11 +58,30 @@ def decode_layers(
     """
     begin, end = code.layers(splits)
     channel = round(LLR_SCALE * math.log((1 - qber) / qber))
-    posterior = np.where(noisy, -channel, channel).astype(np.int16).reshape(code.columns, code.circulant)
-    messages = np.zeros((code.column.size, code.circulant), np.int16)
-    signs = -layer_syndrome.astype(np.int16)
-    iterations = _decode(posterior, messages, begin, end, code.column, code.shift, signs, max_iterations)
-    return (posterior < 0).astype(np.uint8).ravel(), int(iterations)
+    posterior = padded(np.where(noisy, np.int16(-channel), np.int16(channel)).reshape(code.columns, code.circulant))
+    messages = np.zeros((code.column.size, posterior.shape[1]), np.int16)
+    turn = np.zeros(code.columns, np.int32)
+    signs = padded(-layer_syndrome.astype(np.int16))
+    iterations = _decode(
+        posterior, messages, turn, begin, end, code.column, code.shift, signs, code.circulant, max_iterations
+    )
+    return (turned_back(posterior, turn, code.circulant) < 0).astype(np.uint8).ravel(), int(iterations)
+
+
+def padded(rows: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Rows of int16, each filled up with zeros to whole vectors."""
+    width = -(-rows.shape[1] // _VECTOR) * _VECTOR
+    out = np.zeros((rows.shape[0], width), np.int16)
+    out[:, : rows.shape[1]] = rows
+    return out
+
+
+def turned_back(posterior: NDArray[np.int16], turn: NDArray[np.int32], circulant: int) -> NDArray[np.int16]:
+    """Columns in their natural rotation, without padding: entry z of column c is entry (z - turn[c]) mod Z of the
+    stored one."""
+    out = np.empty((posterior.shape[0], circulant), np.int16)
+    _turn_back(posterior, turn, out)
+    return out
 
 
 @intrinsic
@@ -77,10 +101,24 @@ def _bits_float(typing_context, x):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _subtract(posterior, message, extrinsic, sign):  # type: ignore[no-untyped-def]
-    """extrinsic = posterior - message; the top bit of `sign` collects the parity of the signs."""
-    for z in range(posterior.size):
-        t = int16(posterior[z] - message[z])
+def _copy(target, source):  # type: ignore[no-untyped-def]
+    for z in range(target.size):
+        target[z] = source[z]
+
+
+@njit(nogil=True, cache=True)
+def _turn_back(posterior, turn, out):  # type: ignore[no-untyped-def]
+    circulant = out.shape[1]
+    for c in range(out.shape[0]):
+        _copy(out[c, turn[c] :], posterior[c, : circulant - turn[c]])
+        _copy(out[c, : turn[c]], posterior[c, circulant - turn[c] : circulant])
+
+
+@njit(nogil=True, cache=True)
+def _subtract(extrinsic, message, sign):  # type: ignore[no-untyped-def]
+    """extrinsic -= message; the top bit of `sign` collects the parity of the signs."""
+    for z in range(extrinsic.size):
+        t = int16(extrinsic[z] - message[z])
         extrinsic[z] = t
         sign[z] ^= t
 
@@ -131,50 +169,51 @@ def _xor_signs(target, source):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _has_wrong_parity(posterior, begin, end, column, shift, signs, work):  # type: ignore[no-untyped-def]
+def _has_wrong_parity(posterior, turn, begin, end, column, shift, signs, circulant, work):  # type: ignore[no-untyped-def]
     """Whether any parity of the hard decisions differs from the syndrome; stops at the first bad layer."""
-    circulant = posterior.shape[1]
     for r in range(begin.size):
         work[:] = signs[r]
         for e in range(begin[r], end[r]):
-            s = shift[e]
-            _xor_signs(work[: circulant - s], posterior[column[e], s:])
-            _xor_signs(work[circulant - s :], posterior[column[e], :s])
-        if work.min() < 0:
+            c = column[e]
+            s = (shift[e] - turn[c]) % circulant
+            _xor_signs(work[: circulant - s], posterior[c, s:circulant])
+            _xor_signs(work[circulant - s : circulant], posterior[c, :s])
+        if work[:circulant].min() < 0:
             return True
     return False
 
 
 @njit(nogil=True, cache=True)
-def _decode(posterior, messages, begin, end, column, shift, signs, max_iterations):  # type: ignore[no-untyped-def]
+def _decode(posterior, messages, turn, begin, end, column, shift, signs, circulant, max_iterations):  # type: ignore[no-untyped-def]
     """Iterate in place until all parities hold. Returns the iterations used.
 
-    posterior: int16 [columns, circulant]; messages: int16 [edges, circulant]; begin, end: int64 [layers];
-    signs: int16 [layers, circulant], 0 or -1 (syndrome bit 1).
+    Rows are `width` >= circulant entries long. posterior: int16 [columns, width], column c rotated by turn[c] (int32,
+    in place); messages: int16 [edges, width]; begin, end: int64 [layers]; signs: int16 [layers, width], 0 or -1
+    (syndrome bit 1).
     """
-    circulant = posterior.shape[1]
+    width = posterior.shape[1]
     longest = (end - begin).max()
-    extrinsic = np.empty((longest, circulant), np.int16)
-    tanh = np.empty((longest, circulant), np.float32)
-    product = np.empty(circulant, np.float32)
-    sign = np.empty(circulant, np.int16)
-    magnitude = np.empty(circulant, np.int16)
+    extrinsic = np.zeros((longest, width), np.int16)
+    tanh = np.ones((longest, width), np.float32)
+    product = np.empty(width, np.float32)
+    sign = np.empty(width, np.int16)
+    magnitude = np.empty(width, np.int16)
     for iteration in range(max_iterations):
         for r in range(begin.size):
             sign[:] = signs[r]
             product[:] = float32(1)
             for e in range(begin[r], end[r]):
-                k = circulant - shift[e]
-                bits, old, new = posterior[column[e]], messages[e], extrinsic[e - begin[r]]
-                _subtract(bits[shift[e] :], old[:k], new[:k], sign[:k])
-                _subtract(bits[: shift[e]], old[k:], new[k:], sign[k:])
-                _multiply_tanh(new, tanh[e - begin[r]], product)
+                c = column[e]
+                s = (shift[e] - turn[c]) % circulant
+                turn[c] = shift[e]
+                own = extrinsic[e - begin[r]]
+                _copy(own[: circulant - s], posterior[c, s:circulant])
+                _copy(own[circulant - s : circulant], posterior[c, :s])
+                _subtract(own, messages[e], sign)
+                _multiply_tanh(own, tanh[e - begin[r]], product)
             for e in range(begin[r], end[r]):
-                k = circulant - shift[e]
-                bits, message, own = posterior[column[e]], messages[e], extrinsic[e - begin[r]]
                 _divide_out(tanh[e - begin[r]], product, magnitude)
-                _update(bits[shift[e] :], message[:k], own[:k], magnitude[:k], sign[:k])
-                _update(bits[: shift[e]], message[k:], own[k:], magnitude[k:], sign[k:])
-        if not _has_wrong_parity(posterior, begin, end, column, shift, signs, sign):
+                _update(posterior[column[e]], messages[e], extrinsic[e - begin[r]], magnitude, sign)
+        if not _has_wrong_parity(posterior, turn, begin, end, column, shift, signs, circulant, sign):
             return iteration + 1
     return max_iterations

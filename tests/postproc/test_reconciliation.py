@@ -22,7 +22,7 @@ from postproc.reconciliation import (
     syndrome,
 )
 from postproc.reconciliation.codes import QcCode, parities
-from postproc.reconciliation.decoder import LLR_SCALE, _decode, _divide_out, _multiply_tanh
+from postproc.reconciliation.decoder import LLR_SCALE, _decode, _divide_out, _multiply_tanh, padded, turned_back
 
 BITS = 30_000
 
@@ -283,10 +283,12 @@ def test_iterations_match_the_naive_twin() -> None:
     target = parities(code, key, 0, plan.parity_rows)
     target[code.split_order[: plan.splits]] ^= target[code.rows :]
     channel = round(LLR_SCALE * math.log(0.96 / 0.04))
-    posterior = np.where(noisy, -channel, channel).astype(np.int16).reshape(code.columns, code.circulant)
+    posterior = padded(np.where(noisy, -channel, channel).astype(np.int16).reshape(code.columns, code.circulant))
     begin, end = code.layers(plan.splits)
-    messages = np.zeros((code.column.size, code.circulant), np.int16)
-    _decode(posterior, messages, begin, end, code.column, code.shift, -target.astype(np.int16), 2)
+    messages, turn = np.zeros((code.column.size, posterior.shape[1]), np.int16), np.zeros(code.columns, np.int32)
+    signs = padded(-target.astype(np.int16))
+    _decode(posterior, messages, turn, begin, end, code.column, code.shift, signs, code.circulant, 2)
+    posterior = turned_back(posterior, turn, code.circulant)
     expected = naive_decode(code, plan.splits, target, noisy, 0.04, 2)
     difference = np.abs(posterior.ravel() / LLR_SCALE - expected)
     assert np.all(difference < 0.4 + 0.02 * np.abs(expected))  # messages are rounded to 1/64, up to 50 add up
