@@ -7,6 +7,7 @@ elsewhere. Kernels take the choice as their last argument, by type, so that both
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import llvmlite.binding
@@ -23,6 +24,7 @@ HARDWARE = 1
 """Token for kernels: use PCLMULQDQ. The value is ignored; its type selects the code."""
 
 
+@lru_cache(maxsize=1)
 def best_product() -> int | None:
     """HARDWARE if the processor that kernels are compiled for has PCLMULQDQ, None otherwise."""
     configured = getattr(config, "CPU_FEATURES", None)  # NUMBA_CPU_FEATURES
@@ -91,8 +93,8 @@ def _portable(a, b):  # type: ignore[no-untyped-def]
 
 
 def carryless_product(a: Any, b: Any, hardware: int | None) -> tuple[Any, Any]:
-    """(low, high) 64-bit halves of the carry-less product, for use in compiled kernels only."""
-    raise NotImplementedError("callable from compiled kernels only")
+    """(low, high) 64-bit halves of the carry-less product; outside compiled kernels portable whatever is asked for."""
+    return _portable(a, b)
 
 
 @overload(carryless_product)

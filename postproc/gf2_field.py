@@ -1,10 +1,11 @@
-"""GF(2^128) = GF(2)[x] / (x^128 + x^7 + x^2 + x + 1), four elements at a time, for use in compiled kernels only.
+"""GF(2^128) = GF(2)[x] / (x^128 + x^7 + x^2 + x + 1), four elements at a time, for use in compiled kernels.
 
 An element is two words of 64 bits, low word first; kernels hold *rows* of four elements (eight words), one element for
 each of four independent polynomials, so that every instruction works on all four with the same constant. Kernels take
 the instruction set as their last argument, by type: a tuple with one entry for each 128-bit lane that one instruction
 multiplies (4: VPCLMULQDQ on 512 bits, 2: on 256 bits, 1: PCLMULQDQ; postproc.gf2_vectors), or None (portable integer
 arithmetic). The layout of the data does not depend on it, and neither does any result. Times depend on sizes only.
+Outside compiled kernels (NUMBA_DISABLE_JIT) everything is portable, whatever `lanes` says.
 """
 
 from __future__ import annotations
@@ -24,21 +25,6 @@ def empty_rows(words: int) -> Words:
     raw = np.empty(words + 7, np.uint64)
     skip = -raw.ctypes.data // 8 % 8
     return raw[skip : skip + words]
-
-
-def butterfly(rows: Any, upper: Any, lower: Any, constants: Any, at: Any, lanes: Any) -> None:
-    """Rows u, v become u + c v, u + (c + 1) v with c = constants[at], one field element; rows and `at` are indices."""
-    raise NotImplementedError("callable from compiled kernels only")
-
-
-def inverse_butterfly(rows: Any, upper: Any, lower: Any, constants: Any, at: Any, lanes: Any) -> None:
-    """The inverse of `butterfly`."""
-    raise NotImplementedError("callable from compiled kernels only")
-
-
-def correlate(out: Any, row: Any, key: Any, k: Any, seed: Any, s: Any, count: Any, lanes: Any) -> None:
-    """Row `row` of `out` = sum over r < count of key[k + r] (seed[s + r]..seed[s + r + 3]); indices of elements."""
-    raise NotImplementedError("callable from compiled kernels only")
 
 
 @njit(nogil=True, cache=True)
@@ -89,6 +75,21 @@ def _portable_correlate(out, row, key, k, seed, s, count):  # type: ignore[no-un
             high ^= p1
         out[ROW * row + 2 * element] = low
         out[ROW * row + 2 * element + 1] = high
+
+
+def butterfly(rows: Any, upper: Any, lower: Any, constants: Any, at: Any, lanes: Any) -> None:
+    """Rows u, v become u + c v, u + (c + 1) v with c = constants[at], one field element; rows and `at` are indices."""
+    _portable_butterfly(rows, upper, lower, constants, at)
+
+
+def inverse_butterfly(rows: Any, upper: Any, lower: Any, constants: Any, at: Any, lanes: Any) -> None:
+    """The inverse of `butterfly`."""
+    _portable_inverse_butterfly(rows, upper, lower, constants, at)
+
+
+def correlate(out: Any, row: Any, key: Any, k: Any, seed: Any, s: Any, count: Any, lanes: Any) -> None:
+    """Row `row` of `out` = sum over r < count of key[k + r] (seed[s + r]..seed[s + r + 3]); indices of elements."""
+    _portable_correlate(out, row, key, k, seed, s, count)
 
 
 @overload(butterfly)

@@ -1,4 +1,8 @@
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,6 +88,23 @@ def test_fingerprint_of_the_definition_is_that_of_the_matrix() -> None:
                 remainder ^= ((1 << 64) | modulus) << (remainder.bit_length() - 65)
             assert fingerprint(hashed, m, modulus) == remainder
             assert fingerprint_of_hash(pack(key), n, pack(seed), m, modulus) == remainder
+
+
+def test_kernels_are_right_as_plain_python_too() -> None:
+    program = (
+        "import sys; from postproc.amplification import toeplitz_hash_packed as h;"
+        "print(h(bytes.fromhex(sys.argv[1]), 1500, bytes.fromhex(sys.argv[2]), 150).hex())"
+    )
+    key, seed = (pack(bits) for bits in random_input(1_500, 150, 1))
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore::RuntimeWarning", "-c", program, key.hex(), seed.hex()],
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(amplification.__file__).parents[1],
+    )
+    assert found.stdout.strip() == big_integer_hash(key, 1_500, seed, 150).hex()
 
 
 def test_threads_do_not_disturb_each_other() -> None:
