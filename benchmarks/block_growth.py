@@ -73,7 +73,7 @@ def main() -> None:
         row = measure(sifted_bits)
         rows.append(row)
         print(
-            f"{row['sifted_bits']:>10} bits  {row['total_s']:>6} s  {row['ns_per_bit']:>6} ns/bit  {row['peak_mb']:>5} MB  {row['stages_s']}"
+            "  ".join(f"{name} {row[name]}" for name in ("sifted_bits", "total_s", "ns_per_bit", "peak_mb", "stages_s"))
         )
     if "--json" in sys.argv:
         print(json.dumps({"rows": rows}))

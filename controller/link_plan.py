@@ -34,7 +34,7 @@ class LinkPlan:
 
     @property
     def first_expected_qber_z(self) -> float:
-        """Prior of the reconciliation before anything was measured: a code that is too weak costs more than one step."""
+        """Prior of the reconciliation before anything was measured: too weak a code costs more than one step."""
         return self.row.plan.expected_qber_z + ERROR_SLACK
 
 

@@ -1,7 +1,7 @@
 """Errors of the post-processing, one tree.
 
 PostprocError
-├── ProtocolViolation     the peer said something that is malformed, out of order, or contradicts itself: the block is destroyed
+├── ProtocolViolation     the peer said something malformed, out of order or contradictory: the block is destroyed
 ├── InputOutOfRange       a caller's argument is outside its limits
 ├── SynchronisationLost   no period or no offset can be confirmed in the tags (no light, wrong rate, a clock step)
 └── SelfTestFailed        a kernel does not reproduce its known answer

@@ -37,7 +37,7 @@ class Gate:
 class LinkParameters:
     """All that the two nodes must agree on before the first slot; its canonical form is in every transcript.
 
-    Intensities are mean photon numbers of (signal, decoy), signal > decoy > 0; probabilities are those of the transmitter.
+    Intensities are mean photon numbers of (signal, decoy), signal > decoy > 0; probabilities are the transmitter's.
     """
 
     link_id: str
@@ -89,7 +89,7 @@ class Sifted:
 
 @dataclass(frozen=True, slots=True)
 class BlockCounts:
-    """The integers that the proof sees, per intensity class (signal, decoy): detections n and errors m in both bases."""
+    """The integers that the proof sees, per intensity class (signal, decoy): detections n, errors m, in both bases."""
 
     n_key: tuple[int, ...]
     n_test: tuple[int, ...]
@@ -113,8 +113,9 @@ class BlockPlan:
 
     secret_length_bits: int
     leakage_budget_bits: int
-    min_single_photon_key: int  # accept only if the proof's lower bound on single-photon key detections is at least this
-    max_phase_error: float  # ... and its upper bound on the phase error ratio is at most this
+    # Accept only if the proof's bounds reach these: single-photon key detections at least, phase error at most.
+    min_single_photon_key: int
+    max_phase_error: float
     expected_qber_z: float  # prior of the reconciliation
 
 
