@@ -189,64 +189,88 @@ def detections(
             clicks.sort()
     first, end = np.searchsorted(clicks, [(state.last_slot + 1) << KEY_BITS, complete_below << KEY_BITS])
     late, ready, waiting = clicks[:first], clicks[first : max(first, end)], clicks[max(first, end) :]
-    slot, mask = np.empty(ready.size + 1, np.int64), np.empty(ready.size + 1, np.uint8)
-    found, gated, kept, last_slot = _gather(ready, dead_slots, state.last_slot, slot, mask)
-    basis, bit = np.empty(found, np.uint8), np.empty(found, np.uint8)
-    used, double, cross = _resolve(mask[:found], entropy, basis, bit)
+    live = np.empty(ready.size + 1, np.int64)
+    found, merged = _keep_live(ready, dead_slots, state.last_slot, live)
+    gated = _count_gated(ready)
+    slot, basis, bit = np.empty(found, np.int64), np.empty(found, np.uint8), np.empty(found, np.uint8)
+    _split(live[:found], slot, basis, bit)
+    used, cross = _resolve(live[:found], entropy, basis, bit)
     if used > entropy.size:
         raise InputOutOfRange(
             f"{used} bytes of entropy needed for slots with several clicks, {entropy.size} given; "
             "give half as many bytes as there are tags"
         )
     chunk = DetectionChunk(
-        slot=slot[:found], basis=basis, bit=bit, double_clicks=int(double), cross_basis_clicks=int(cross),
-        removed=int(gated - kept) + late.size, outside=int(ready.size - gated),
+        slot=slot, basis=basis, bit=bit, double_clicks=int(used - cross), cross_basis_clicks=int(cross),
+        removed=int(gated - found - merged) + late.size, outside=int(ready.size - gated),
         complete_below=complete_below, entropy_used=int(used),
     )  # fmt: skip
-    return chunk, GatingState(int(last_slot), waiting.copy())
+    last_slot = int(ready[-1] >> KEY_BITS) if ready.size else state.last_slot
+    return chunk, GatingState(last_slot, waiting.copy())
 
 
 @njit(nogil=True, cache=True)
-def _gather(clicks, dead_slots, last_slot, out_slot, out_mask):  # type: ignore[no-untyped-def]
-    """One pass in slot order; the outcomes of a slot are handed out by the first click of a later one.
+def _keep_live(clicks, dead_slots, last_slot, live):  # type: ignore[no-untyped-def]
+    """Live slots with an outcome into live[:n], all their outcomes merged into one click; returns n and the gated
+    clicks merged into earlier ones.
 
-    Returns (detections, gated clicks, of them in live slots, last slot with a click). Every step writes; only the
-    counts say what stays."""
+    Every step writes, only n says what stays: no branch depends on the light, but for a second click of a slot."""
     found = np.uint64(0)
-    gated = kept = live = mask = np.int64(0)
+    merged = np.int64(0)
+    is_live = False
     for i in range(clicks.size):
-        slot = clicks[i] >> KEY_BITS
-        outcome = clicks[i] & (EDGE - 1)
-        is_new = slot != last_slot
-        out_slot[found], out_mask[found] = last_slot, mask
-        found += np.uint64(is_new & (mask != 0))
-        live = -np.int64(slot - last_slot > dead_slots) if is_new else live
-        mask = (np.int64(0) if is_new else mask) | (outcome & live)
-        gated += np.int64(outcome != 0)
-        kept += np.int64((outcome & live) != 0)
+        click = clicks[i]
+        slot = click >> KEY_BITS
+        is_gated = (click & (EDGE - 1)) != 0
+        if slot == last_slot:
+            if is_live and is_gated:
+                if found > 0 and live[found - np.uint64(1)] >> KEY_BITS == slot:
+                    live[found - np.uint64(1)] |= click
+                    merged += 1
+                else:
+                    live[found] = click
+                    found += np.uint64(1)
+            continue
+        is_live = slot - last_slot > dead_slots
+        live[found] = click
+        found += np.uint64(is_live & is_gated)
         last_slot = slot
-    out_slot[found], out_mask[found] = last_slot, mask
-    found += np.uint64(mask != 0)
-    return np.int64(found), gated, kept, last_slot
+    return np.int64(found), merged
 
 
 @njit(nogil=True, cache=True)
-def _resolve(mask, entropy, basis, bit):  # type: ignore[no-untyped-def]
-    """Outcome masks 1..15 (bits: Z0, Z1, X0, X1) to one outcome each; returns the bytes of entropy needed, and the
-    slots with both bits of a basis and with both bases."""
-    used = cross = 0
-    for i in range(mask.size):
-        m = np.int64(mask[i])
-        b = np.int64(m > 3)
-        pair = m >> 2 if b else m
-        if m & (m - 1):
+def _count_gated(clicks):  # type: ignore[no-untyped-def]
+    gated = np.int64(0)
+    for i in range(clicks.size):
+        gated += np.int64((clicks[i] & (EDGE - 1)) != 0)
+    return gated
+
+
+@njit(nogil=True, cache=True)
+def _split(live, slot, basis, bit):  # type: ignore[no-untyped-def]
+    """Slot, and basis and bit where there is one outcome (bits: 1 Z0, 2 Z1, 4 X0, 8 X1)."""
+    for i in range(live.size):
+        outcome = np.uint8(live[i] & (EDGE - 1))
+        slot[i] = live[i] >> KEY_BITS
+        basis[i] = outcome > np.uint8(3)
+        bit[i] = (outcome & np.uint8(10)) != 0
+
+
+@njit(nogil=True, cache=True)
+def _resolve(live, entropy, basis, bit):  # type: ignore[no-untyped-def]
+    """Basis and bit where there are several outcomes; returns how many, one byte of entropy each, and those with both
+    bases."""
+    used = cross = np.int64(0)
+    for i in range(live.size):
+        outcome = live[i] & (EDGE - 1)
+        if outcome & (outcome - 1):
             random = np.int64(entropy[used]) if used < entropy.size else np.int64(0)
             used += 1
-            if m & 3 and m & 12:
-                cross += 1
-                b = random & 1
-            pair = m >> 2 if b else m & 3
-            pair = 2 * ((random >> 1) & 1) if pair == 3 else pair
-        basis[i] = b
-        bit[i] = pair >> 1
-    return used, used - cross, cross
+            key, test = outcome & 3, outcome >> 2
+            is_cross = (key != 0) & (test != 0)
+            cross += np.int64(is_cross)
+            b = random & 1 if is_cross else np.int64(test != 0)
+            pair = test if b else key
+            basis[i] = b
+            bit[i] = (random >> 1) & 1 if pair == 3 else pair >> 1
+    return used, cross
