@@ -37,6 +37,7 @@ from controller.peer import PeerLink, PeerListener, connect, tls_context
 from controller.peer_messages import ControlMessage, Farewell, LinkFault, Notice, Prelude
 from controller.recorder import RunRecorder
 from controller.resync import resynchronise
+from controller.self_tests import require_self_tests
 from controller.station import Station
 from controller.version import software_version, versions
 from postproc.records import LinkParameters
@@ -142,6 +143,7 @@ class Node(ABC):
 
     async def run(self) -> None:
         """Until stopped, or until the target is reached. Raises QkdError with the reason of any other end."""
+        await asyncio.to_thread(require_self_tests)
         self.store = await asyncio.to_thread(self._open_store)
         self.store.report_burns(self._log_burn)
         with contextlib.closing(self.store):

@@ -70,7 +70,7 @@ class Detections:
     slots: int
     slot: NDArray[np.int64]
     basis: NDArray[np.uint8]
-    bit: BitArray
+    bit: BitArray = field(repr=False)
     double_clicks: int = 0
     cross_basis_clicks: int = 0
     outside_gates: int = 0
@@ -81,7 +81,7 @@ class Detections:
 class Sifted:
     """One side's bits where both used the same basis. `*_intensity`: uint8 index of the intensity class per bit."""
 
-    key_bits: BitArray
+    key_bits: BitArray = field(repr=False)
     key_intensity: NDArray[np.uint8]
     test_bits: BitArray
     test_intensity: NDArray[np.uint8]
