@@ -57,6 +57,7 @@ def _slot_numbers() -> None:
 
 
 def _gating() -> None:
+    from postproc import sifting
     from postproc.records import Basis, Gate
     from postproc.timing.blocks import BlockCollector
     from postproc.timing.clock import ClockSegment
@@ -65,6 +66,7 @@ def _gating() -> None:
     collector = BlockCollector(0, 10, gates=gates, common_dead_time_ps=0, channel_delays_ps={2: 1600.0})
     time_ps, channel = np.array([50, 2450, 2451], dtype=np.int64), np.array([1, 1, 2], np.uint8)
     collector.feed(time_ps, channel, ClockSegment(0, 0, 0.0, 1600.0, 0, 3, 3200), np.zeros(4, np.uint8))
+    sifting.sift_alice(np.zeros(2, np.uint8), np.zeros(2, np.uint8))
 
 
 def _reconciliation() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from postproc import bits
@@ -17,6 +18,8 @@ from postproc.errors import InputOutOfRange
 from postproc.messages import Bases, Reveal
 from postproc.records import Basis, BitArray, Detections, Sifted
 from postproc.symbols import split_symbols
+
+KEY, TEST = int(Basis.Z), int(Basis.X)  # 0 and 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,21 @@ def _sift(
             f"sifting needs equal lengths: {own_basis.size} bases, {own_bit.size} bits, {intensity.size} intensities, "
             f"{peer_basis.size} bases of the peer"
         )
-    is_key = (own_basis == Basis.Z) & (peer_basis == Basis.Z)
-    is_test = (own_basis == Basis.X) & (peer_basis == Basis.X)
-    return Sifted(own_bit[is_key], intensity[is_key], own_bit[is_test], intensity[is_test])
+    n = own_basis.size
+    key, test = np.empty((2, n), np.uint8), np.empty((2, n), np.uint8)
+    if n == 0:
+        return Sifted(key[0], key[1], test[0], test[1])
+    keys, tests = _keep_agreeing(own_basis, own_bit, intensity, peer_basis, key[0], key[1], test[0], test[1])
+    return Sifted(key[0, :keys].copy(), key[1, :keys].copy(), test[0, :tests].copy(), test[1, :tests].copy())
+
+
+@njit(nogil=True, cache=True)
+def _keep_agreeing(own, bit, intensity, peer, key_bit, key_intensity, test_bit, test_intensity):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Every step writes, only the counts say what stays: no branch depends on the bases. Returns (keys, tests)."""
+    keys = tests = np.uint64(0)
+    for i in range(own.size):
+        key_bit[keys] = test_bit[tests] = bit[i]
+        key_intensity[keys] = test_intensity[tests] = intensity[i]
+        keys += np.uint64((own[i] == KEY) & (peer[i] == KEY))
+        tests += np.uint64((own[i] == TEST) & (peer[i] == TEST))
+    return np.int64(keys), np.int64(tests)

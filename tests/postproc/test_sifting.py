@@ -52,6 +52,20 @@ def test_both_sides_keep_the_same_detections_and_count_alike(seed: int, n: int) 
     assert estimation.counts_from_errors(alice_sifted, counts.m_key, counts.m_test) == counts
 
 
+@given(st.integers(0, 2**32), st.integers(0, 300))
+def test_what_is_kept_is_what_masks_keep(seed: int, n: int) -> None:
+    symbols, bob = a_block(seed, n)
+    basis, bit, intensity = split_symbols(symbols)
+    kept = sifting.sift_alice(symbols, bob.basis)
+    for which, bits_kept, intensity_kept in (
+        (0, kept.key_bits, kept.key_intensity),
+        (1, kept.test_bits, kept.test_intensity),
+    ):
+        both = (basis == which) & (bob.basis == which)
+        assert bits_kept.tolist() == bit[both].tolist()
+        assert intensity_kept.tolist() == intensity[both].tolist()
+
+
 def test_nothing_of_the_key_basis_is_revealed() -> None:
     symbols, bob = a_block(1, 1000)
     sifted = sifting.sift_alice(symbols, bob.basis)
