@@ -46,8 +46,7 @@ def evaluate(
         vacuum
         + key.single_photon_lower * (1 - binary_entropy(phase_error))
         - leakage_bits
-        - 6 * math.log2(1 / eps)
-        - max(verification_bits, math.log2(2 / params.eps_cor))
+        - fixed_cost_bits(params, verification_bits)
     )
     return FiniteKeyResult(
         proof=NAME,
@@ -58,6 +57,11 @@ def evaluate(
         assumptions=ASSUMPTIONS,
         details={"vacuum_key_lower": vacuum, "single_photon_test_errors_upper": errors},
     )
+
+
+def fixed_cost_bits(params: ProofParameters, verification_bits: int) -> float:
+    """What every block pays whatever its size."""
+    return 6 * math.log2(EPS_TERMS / params.eps_sec) + max(verification_bits, math.log2(2 / params.eps_cor))
 
 
 def _phase_error_bound(in_key: float, in_test: float, errors: float, eps: float) -> float:

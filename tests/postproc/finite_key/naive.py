@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal, getcontext
 
+from postproc.finite_key.proof import ProofParameters
 from postproc.records import BlockCounts
 
 getcontext().prec = 60
@@ -95,3 +96,36 @@ def rusca_length(
     inner = log2((s_test + s_key) / (s_test * s_key * (1 - b) * b) * (19 / a) ** 2)
     phase = b + ((s_test + s_key) * (1 - b) * b / (s_test * s_key * LN2) * inner).sqrt()
     return s0 + s_key * (1 - entropy(phase)) - leak - 6 * log2(19 / a) - log2(2 / Decimal(repr(eps_cor)))
+
+
+def lim_serfling_length(
+    counts: BlockCounts, source: ProofParameters, leak: int, hash_bits: int
+) -> tuple[Decimal, Decimal, Decimal]:
+    """Lim et al. 2014 with two decoys and Serfling: (length, single photons in K, phase error bound)."""
+    mu, p = ([Decimal(repr(x)) for x in xs] for xs in (source.mean_photon_numbers, source.intensity_probabilities))
+    eps = Decimal(repr(source.eps_sec)) / 21
+    tau = [sum((q * (-k).exp() * k**j for q, k in zip(p, mu, strict=True)), Decimal(0)) for j in (0, 1)]
+
+    def basis(n: Sequence[int], m: Sequence[int]) -> tuple[Decimal, Decimal, Decimal]:
+        total, errors = Decimal(sum(n)), Decimal(sum(m))
+
+        def shifted(k: int, values: Sequence[int], limit: Decimal, sign: int) -> Decimal:
+            moved = values[k] + sign * (limit / 2 * (1 / eps).ln()).sqrt()
+            return mu[k].exp() / p[k] * max(Decimal(0), min(limit, moved))
+
+        s0 = tau[0] * (mu[1] * shifted(2, n, total, -1) - mu[2] * shifted(1, n, total, 1)) / (mu[1] - mu[2])
+        s0 = max(Decimal(0), min(total, s0))
+        multi = (mu[1] ** 2 - mu[2] ** 2) / mu[0] ** 2 * (shifted(0, n, total, 1) - s0 / tau[0])
+        s1 = shifted(1, n, total, -1) - shifted(2, n, total, 1) - multi
+        s1 *= tau[1] * mu[0] / (mu[0] * (mu[1] - mu[2]) - mu[1] ** 2 + mu[2] ** 2)
+        v1 = tau[1] * (shifted(1, m, errors, 1) - shifted(2, m, errors, -1)) / (mu[1] - mu[2])
+        return s0, max(Decimal(0), min(total, s1)), max(Decimal(0), min(errors, v1))
+
+    s0, s_key, _ = basis(counts.n_key, counts.m_key)
+    _, s_test, wrong = basis(counts.n_test, counts.m_test)
+    phase = Decimal("0.5")
+    if s_key > 0 and s_test > 0:
+        serfling = ((s_key + s_test) / (s_key * s_test) * (s_test + 1) / s_test * (1 / eps).ln()).sqrt()
+        phase = min(phase, min(phase, wrong / s_test) + serfling)
+    fixed = 6 * log2(1 / eps) + max(Decimal(hash_bits), log2(2 / Decimal(repr(source.eps_cor))))
+    return s0 + s_key * (1 - entropy(phase)) - leak - fixed, s_key, phase
