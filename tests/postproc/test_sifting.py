@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postproc import bits, estimation, sifting
@@ -38,6 +38,7 @@ def slow_counts(symbols: np.ndarray, bob: Detections) -> BlockCounts:
     return BlockCounts(tuple(n_key), tuple(n_test), tuple(m_key), tuple(m_test))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 300))
 def test_both_sides_keep_the_same_detections_and_count_alike(seed: int, n: int) -> None:
     symbols, bob = a_block(seed, n)
@@ -52,6 +53,7 @@ def test_both_sides_keep_the_same_detections_and_count_alike(seed: int, n: int) 
     assert estimation.counts_from_errors(alice_sifted, counts.m_key, counts.m_test) == counts
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 300))
 def test_what_is_kept_is_what_masks_keep(seed: int, n: int) -> None:
     symbols, bob = a_block(seed, n)
