@@ -195,8 +195,9 @@ def test_bodies_are_bounded(http: httpx.Client) -> None:
 @limits(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.one_of(st.binary(max_size=200), st.text(max_size=100).map(str.encode)))
 def test_garbage_is_answered_with_400(http: httpx.Client, body: bytes) -> None:
+    is_request = body.translate(None, b" \t\r\n") in (b"", b"{}")  # for keys: every member is optional
     for path in ("sae-b1/dec_keys", "sae-b1/enc_keys"):
-        if body.strip() or path.endswith("dec_keys"):
+        if not is_request or path.endswith("dec_keys"):
             assert_error(http.post(f"/api/v1/keys/{path}", content=body), 400)
 
 
