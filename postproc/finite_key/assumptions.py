@@ -19,6 +19,11 @@ SOURCE = (
     "exactly those configured, independent from slot to slot and of state and basis (no side channel, no correlation, "
     "no Trojan-horse leakage)."
 )
+SOURCE_WITHIN_INTERVALS = (
+    "Source: pulse phases are uniformly random; in every slot the mean photon numbers of the intensity classes lie in "
+    "the configured intervals and do not depend on state, basis, or choices in this or other slots; choices are "
+    "independent (no side channel, no correlation, no Trojan-horse leakage)."
+)
 STATES = (
     "State preparation: the four states are ideal up to a rotation common to both bases (basis-independent source)."
 )
