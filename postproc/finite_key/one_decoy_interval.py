@@ -11,9 +11,9 @@ which fall with n because mu_2 < mu_1 everywhere in the box. For constants A, B,
     s_0 <= 2 (m_k / min P(k|0) + delta)
 where n_k, m_k are expectations, bounded by Hoeffding, which needs independence, not equal probabilities. B = max r_2
 and F = 1/max r_0; the others make their conditions equalities at max r_1 or max r_0: (r - B)/(1 + r) grows with r,
-while (1 - F r)/(1 + r) falls. The maxima of r_n: exp(mu)/mu^n is convex for mu > 0, so greatest at an end of the interval of
-mu_1; exp(-mu) mu^n has its only maximum at mu = n, so it is greatest at the point of the interval of mu_2 nearest to n.
-For intervals of no width these are the formulas of `one_decoy`.
+while (1 - F r)/(1 + r) falls. The maxima of r_n: exp(mu)/mu^n is convex for mu > 0, so greatest at an end of the
+interval of mu_1; exp(-mu) mu^n has its only maximum at mu = n, so it is greatest at the point of the interval of mu_2
+nearest to n. For intervals of no width these are the formulas of `one_decoy`.
 """
 
 from __future__ import annotations
