@@ -86,6 +86,8 @@ class AliceNode(Node):
                 self.log.warning("link stopped", code=fault.code, detail=str(fault))
                 await link.send(LinkFault(fault.code, str(fault)[:2000]))
                 await self._darken()
+                if fault.code == "laser-faded":  # it may have been switched off: by its interlock, or by hand
+                    await self._prepare_light()
                 needs_alignment = fault.code in REALIGN_CODES and self._failures > 0
                 await self._rest(self._back_off_s())
                 self._failures += 1
@@ -344,18 +346,17 @@ class AliceNode(Node):
         transmitter, laser = self.station.find(SymbolTransmitter), self.station.find(Laser)
         meter = self.station.find(PowerMeter)
         while True:
-            try:
-                status = await to_the_end(transmitter.session_status)
-                is_emitting = await to_the_end(laser.is_emitting)
-                ratio = await to_the_end(self._power_ratio, meter) if status.state == "RUN" else None
-            except InstrumentError as error:
-                self.raise_alarm("instrument-failed", str(error))
-                self.station.latch_broken(str(error))
-                raise
+            is_distilling = self.progress.state == "Distilling"
+            status = await to_the_end(transmitter.session_status)
+            is_emitting = await to_the_end(laser.is_emitting)
+            ratio = await to_the_end(self._power_ratio, meter) if status.state == "RUN" else None
             if ratio is not None:
                 self._last_ratio = ratio if is_emitting else 0.0
             await link.send(Telemetry(power_ratio=min(max(self._last_ratio, 0.0), 1000.0), is_emitting=is_emitting))
             if (words := _power_fault(self._last_ratio)) and status.state == "RUN":
+                await self.controls.put(LinkFault("laser-faded", words))
+            if is_distilling and status.state != "RUN":
+                words = f"the transmitter fell into state {status.state}: {', '.join(transmitter.faults())}"
                 await self.controls.put(LinkFault("laser-faded", words))
             await asyncio.sleep(BEAT_S)
 

@@ -29,7 +29,7 @@ from controller.calibration.receiver import (
 )
 from controller.calibration.result import CalibrationResult
 from controller.config import ReceiverBench
-from controller.errors import ConfigurationError, PeerFailure, SecurityFailure
+from controller.errors import ConfigurationError, InstrumentFailure, PeerFailure, SecurityFailure
 from controller.link_plan import expected_click_rate_hz
 from controller.node import Node
 from controller.node_parts import REFUTED_BY_LIGHT
@@ -80,14 +80,16 @@ class BobNode(Node):
             raise ConfigurationError("role 'bob' needs a table [bench.receiver]")
         return self.config.bench.receiver
 
-    # ---- the role: three loops side by side
+    # ---- the role: loops side by side
 
     async def _role(self, link: PeerLink) -> None:
         self._blocks: deque[Detections] = deque()
         self._events: asyncio.Queue[tuple[str, AcquisitionEvent]] = asyncio.Queue()
+        self._in_round = asyncio.Lock()
         await self._prepare_receiver()
         self.set_state("Following Alice")
-        loops = {asyncio.ensure_future(loop(link)) for loop in (self._obey, self._watch_acquisition, self._take_rounds)}
+        roles = (self._obey, self._watch_acquisition, self._take_rounds, self._until_stopped_between_rounds)
+        loops = {asyncio.ensure_future(loop(link)) for loop in roles}
         try:
             done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
             for loop in done:
@@ -278,6 +280,8 @@ class BobNode(Node):
                     self._rate_ratio = 0.0 if code == "no-light" else self._rate_ratio
                     if code:
                         await self._tell_fault(link, *self._name_cause(code, text))
+                    if code == "instrument-failed":
+                        raise InstrumentFailure(text, failures=(text,))
 
     def _name_cause(self, code: str, text: str) -> tuple[str, str]:
         """What is behind a low count rate: Alice's own power says whether the laser or the channel is to blame."""
@@ -307,7 +311,14 @@ class BobNode(Node):
             opened = _opened(payload)
             if opened is None or opened.round != number:
                 continue
-            await self._round(link, payload, opened)
+            async with self._in_round:
+                await self._round(link, payload, opened)
+
+    async def _until_stopped_between_rounds(self, link: PeerLink) -> None:
+        """Ends when the stop was asked for and no round is under way."""
+        await self._stop.wait()
+        async with self._in_round:
+            return
 
     async def _round(self, link: PeerLink, payload: bytes, opened: RoundOpen) -> None:
         require_progress(self, opened)

@@ -25,7 +25,7 @@ from controller.calibration.result import CalibrationResult, CalibrationStore, d
 from controller.config import NodeConfig
 from controller.control_socket import SOCKET_NAME, ControlServer
 from controller.delivery import Delivery
-from controller.errors import ConfigurationError, PeerFailure, StorageFailure
+from controller.errors import ConfigurationError, InstrumentFailure, PeerFailure, StorageFailure
 from controller.keys.bootstrap import import_once
 from controller.keys.envelope import load_kek
 from controller.keys.store import NodeStore
@@ -39,10 +39,13 @@ from controller.recorder import RunRecorder
 from controller.resync import resynchronise
 from controller.self_tests import require_self_tests
 from controller.station import Station
+from controller.to_the_end import to_the_end
 from controller.version import software_version, versions
+from drivers.errors import InstrumentError
 from postproc.records import LinkParameters
 
-RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # after connections that made no key: each burns resynchronisation pads
+# After connections that made no key: each burns resynchronisation pads.
+RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 ABSENT_S = 0.5  # after a peer that did not answer at all
 LAST_WORDS_S = 0.5
 SLOW_CHECK_S = 2.0
@@ -155,7 +158,11 @@ class Node(ABC):
                     ControlServer(self.state_dir / SOCKET_NAME, self),
                     self.delivery.serve(self.config, self.workspace),
                 ):
-                    await self._until_stopped(self._link_for_ever())
+                    try:
+                        await self._until_stopped(self._link_for_ever())
+                    except (InstrumentError, InstrumentFailure) as error:
+                        self._latch(str(error))
+                        raise
             self.set_state("Stopped")
 
     def _log_burn(self, region: str, way: str, offset: int, n_bytes: int) -> None:
@@ -186,19 +193,19 @@ class Node(ABC):
         """
         task = asyncio.ensure_future(work)
         stop = asyncio.ensure_future(self._stop.wait())
-        guard = asyncio.ensure_future(self._guard_disk())
+        guards = [asyncio.ensure_future(guard()) for guard in (self._guard_disk, self._guard_instruments)]
         try:
-            await asyncio.wait({task, stop, guard}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done() and not guard.done() and not self._stop_now:
+            await asyncio.wait({task, stop, *guards}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.done() and not self._stop_now and not any(job.done() for job in (task, *guards)):
                 self.set_state("Stopping")
                 await asyncio.wait({task}, timeout=15.0)
-            for done in (task, guard):
+            for done in (task, *guards):
                 if done.done() and not done.cancelled():
                     done.result()
         finally:
-            for pending in (task, stop, guard):
+            for pending in (task, stop, *guards):
                 pending.cancel()
-            await asyncio.gather(task, stop, guard, return_exceptions=True)
+            await asyncio.gather(task, stop, *guards, return_exceptions=True)
 
     async def _guard_disk(self) -> None:
         """Ends with StorageFailure when the disk runs full, before anything fails half-written."""
@@ -209,6 +216,18 @@ class Node(ABC):
                 self.raise_alarm("disk-full", f"{free} bytes free, limit {limit}")
                 raise StorageFailure(f"{self.state_dir}: {free} bytes free, limit {limit}", remedy="free disk space")
             await asyncio.sleep(SLOW_CHECK_S)
+
+    async def _guard_instruments(self) -> None:
+        """Ends with InstrumentFailure when an instrument is lost, also one that nothing uses at present."""
+        while True:
+            await asyncio.sleep(SLOW_CHECK_S)
+            await to_the_end(self.station.snapshot)
+
+    def _latch(self, text: str) -> None:
+        """An instrument failed: name it; somebody must look before the next start."""
+        self.raise_alarm("instrument-failed", text)
+        if not self.station.broken:
+            self.station.latch_broken(text)
 
     async def _link_for_ever(self) -> None:
         """Connect, serve the link until it breaks, connect again."""
