@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.arrivals import arrival_histogram
+from controller.monitoring.rates import rate_fault
 from drivers.errors import InstrumentError, InstrumentTimeout, TagsLost
 from drivers.roles import TimeTagger
 from drivers.tags import AnomalyKind, TagBatch
@@ -61,7 +62,8 @@ class SessionPlan:
     first_block_slot: int
     block_slots: int
     common_dead_time_ps: int
-    expected_click_rate_hz: float
+    expected_click_rate_hz: float  # of all detectors together
+    max_detector_rate_hz: float
     onset_timeout_s: float
 
 
@@ -108,16 +110,6 @@ class AcquisitionEnded:
 
 
 AcquisitionEvent = Synchronised | BlockAcquired | RateReport | AcquisitionEnded
-LOW_RATIO, DARK_RATIO = 0.6, 0.05
-
-
-def rate_fault(ratio: float) -> tuple[str, str] | None:
-    """Alarm id and words for a click rate relative to the expectation, or None if it is as it should be."""
-    if ratio < DARK_RATIO:
-        return "no-light", f"count rate is {ratio:.3f} of the expected one"
-    if ratio < LOW_RATIO:
-        return "low-counts", f"count rate is {ratio:.2f} of the expected one, limit {LOW_RATIO}"
-    return None
 
 
 class _Stopped(Exception):
@@ -239,9 +231,10 @@ class Acquisition:
                 raise _Dark("no-light", f"light came but {PERIOD_SPAN_PS * 1e-9:g} ms of it did not arrive in time")
 
     def _require_rate(self, held: TagBatch, onset_ps: int) -> None:
-        clicks = held.time_ps.size - int(np.searchsorted(held.time_ps, onset_ps))
-        rate_hz = clicks / ((held.complete_until_ps - onset_ps) * 1e-12)
-        if (fault := rate_fault(rate_hz / self._plan.expected_click_rate_hz)) is not None:
+        lit = held.channel[int(np.searchsorted(held.time_ps, onset_ps)) :]
+        clicks = np.bincount(lit, minlength=256)[list(self._calibration.channels)]
+        rates = tuple(float(n) / ((held.complete_until_ps - onset_ps) * 1e-12) for n in clicks)
+        if (fault := rate_fault(rates, self._plan.expected_click_rate_hz, self._plan.max_detector_rate_hz)) is not None:
             raise _Dark(*fault)
 
     def _wait_for_string(self) -> NDArray[np.uint8]:
@@ -296,7 +289,7 @@ class Acquisition:
         self._notify(RateReport(rates, ratio, drift_ppm, tracker.state.fraction_ps, batch.complete_until_ps, arrivals))
         self._clicks[:] = 0
         self._report_from_ps, self._last_report_s = batch.complete_until_ps, now_s
-        fault = rate_fault(ratio)
+        fault = rate_fault(rates, self._plan.expected_click_rate_hz, self._plan.max_detector_rate_hz)
         if fault is not None and self._was_low:
             raise _Dark(*fault)
         self._was_low = fault is not None  # half of this interval may have been good: the next one names the cause

@@ -55,6 +55,7 @@ BACK_OFF_S = (0.5, 1.0, 2.0, 4.0)  # after faults of the light, which cost nothi
 ABORT_BACK_OFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)  # after aborted rounds, which burn pads
 SYNC_MARGIN_SLOTS = 1 << 20
 SEEDED_SOURCE = "SEED"
+LOW_ROUNDS_FACTOR = 10  # of the limit at which the link stops
 REALIGN_CODES = ("low-counts", "qber-x", "qber-z", "sync-lost")
 
 
@@ -295,6 +296,7 @@ class AliceNode(Node):
             raise LinkStopped("calibration-expired", f"too old: {expired}")
         self._require_ratio(await to_the_end(self._power_ratio, self.station.find(PowerMeter)))
         self._require_pads()
+        await to_the_end(self._require_room)
         pads = await to_the_end(burn_round_pads, self)
         number = self.store.last_round() + 1
         await to_the_end(self.store.open_round, self.store.epoch, number)
@@ -375,6 +377,17 @@ class AliceNode(Node):
                 f"{left} rounds of authentication key left, limit {limit}",
                 remedy="bring a new pre-shared key to both nodes",
             )
+        if left < LOW_ROUNDS_FACTOR * limit:
+            self.raise_alarm("authentication-low", f"{left} rounds of authentication key left, {limit} is the end")
+        else:
+            self.clear_alarms("authentication-low")
+
+    def _require_room(self) -> None:
+        """A store that holds its capacity takes no more: the light waits until consumers have fetched keys."""
+        stored, capacity = self.store.counts().bits_ready, self.config.limits.store_capacity_bits
+        if stored >= capacity:
+            raise LinkStopped("store-full", f"{stored} secret bits in store, capacity {capacity}")
+        self.clear_alarms("store-full")
 
     def _power_ratio(self, meter: PowerMeter) -> float:
         """Mean photon number now, averaged over the classes, relative to the calibrated one."""

@@ -232,6 +232,7 @@ class BobNode(Node):
             block_slots=start.block_slots,
             common_dead_time_ps=parameters.common_dead_time_ps,
             expected_click_rate_hz=expected_click_rate_hz(self.config, parameters),
+            max_detector_rate_hz=self.config.limits.max_count_rate_hz,
             onset_timeout_s=self.config.limits.tag_silence_s,
         )
         if start.block_slots != parameters.block_slots or start.first_block_slot < parameters.sync_string_slots:

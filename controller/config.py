@@ -85,7 +85,7 @@ class PeerSection(Section):
     certificate: PathText
     private_key: PathText
     peer_certificate: PathText  # pinned
-    timeout_s: float = Field(default=30.0, gt=0, le=600)  # silence after which the peer counts as lost
+    timeout_s: float = Field(default=20.0, gt=0, le=600)  # silence after which the peer counts as lost
 
     @model_validator(mode="after")
     def _one_direction(self) -> PeerSection:
@@ -134,7 +134,6 @@ class ReceiverBench(Section):
 
     key_basis_probability: Probability  # of the passive splitter
     channels: Annotated[tuple[int, ...], Field(strict=False, min_length=3, max_length=4)]  # (Z, X bit 0, X bit 1)
-    interferometer_delay_ps: float = Field(gt=0)
     detector_bias_a: Floats
     detector_trigger_v: Floats
     input_threshold_v: Floats
@@ -199,12 +198,10 @@ class KmeSection(Section):
 class LimitsSection(Section):
     """[limits]: when an alarm is raised and when a block is not made."""
 
-    min_count_rate_hz: float = Field(default=1000.0, ge=0)  # per key-basis detector
     max_count_rate_hz: float = Field(default=50e6, gt=0)
     tag_silence_s: float = Field(default=5.0, gt=0)
     min_disk_free_bytes: int = Field(default=256 << 20, ge=0)
     min_authentication_rounds: int = Field(default=3, ge=1)
-    max_clock_drift_ppm: float = Field(default=50.0, gt=0)
     store_capacity_bits: int = Field(default=1 << 33, ge=1 << 20)
 
 

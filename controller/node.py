@@ -319,9 +319,9 @@ class Node(ABC):
         )
         host, _, port = (peer.listen or peer.connect or "").rpartition(":")
         if peer.connect is not None:
-            yield lambda: connect(host, int(port), context)
+            yield lambda: connect(host, int(port), context, peer.timeout_s)
             return
-        listener = PeerListener(host, int(port), context)
+        listener = PeerListener(host, int(port), context, peer.timeout_s)
         await listener.start()
         try:
             yield listener.next_link

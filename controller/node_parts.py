@@ -20,7 +20,16 @@ def utc_now() -> str:
 
 
 # Alarms that are over when a receiver has found the slots in the light.
-REFUTED_BY_LIGHT = ("sync-lost", "no-light", "low-counts", "tags-lost", "laser-faded", "polarization")
+REFUTED_BY_LIGHT = (
+    "sync-lost",
+    "no-light",
+    "low-counts",
+    "tags-lost",
+    "laser-faded",
+    "polarization",
+    "detector-dead",
+    "detector-saturated",
+)
 
 
 class LinkStopped(Exception):

@@ -22,7 +22,6 @@ from postproc.messages import MAX_MESSAGE_BYTES
 ROUND, CONTROL = b"R", b"C"
 HEADER_BYTES = 13
 QUEUE_FRAMES = 256
-SILENCE_LIMIT_S = 20.0
 
 
 def tls_context(*, is_server: bool, certificate: Path, key: Path, peer_certificate: Path) -> ssl.SSLContext:
@@ -53,7 +52,8 @@ def tls_context(*, is_server: bool, certificate: Path, key: Path, peer_certifica
 class PeerLink:
     """One connection. Incoming frames are sorted into two bounded queues; a full queue holds the peer back."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silence_limit_s: float) -> None:
+        self._silence_limit_s = silence_limit_s
         self._reader = reader
         self._writer = writer
         self._write_lock = asyncio.Lock()
@@ -86,14 +86,14 @@ class PeerLink:
         """Read frames until the connection ends; always raises PeerFailure in the end."""
         while True:
             try:
-                header = await asyncio.wait_for(self._reader.readexactly(HEADER_BYTES), SILENCE_LIMIT_S)
+                header = await asyncio.wait_for(self._reader.readexactly(HEADER_BYTES), self._silence_limit_s)
                 length, kind = int.from_bytes(header[:4], "big"), header[4:5]
                 limit = MAX_MESSAGE_BYTES if kind == ROUND else peer_messages.MAX_CONTROL_BYTES
                 if kind not in (ROUND, CONTROL) or length > limit:
                     raise PeerFailure(f"frame of kind {kind!r} and {length} bytes: not this protocol")
-                payload = await asyncio.wait_for(self._reader.readexactly(length), SILENCE_LIMIT_S)
+                payload = await asyncio.wait_for(self._reader.readexactly(length), self._silence_limit_s)
             except TimeoutError as error:
-                raise PeerFailure(f"the peer was silent for {SILENCE_LIMIT_S:g} s") from error
+                raise PeerFailure(f"the peer was silent for {self._silence_limit_s:g} s") from error
             except (asyncio.IncompleteReadError, OSError, ssl.SSLError) as error:
                 raise PeerFailure(f"the connection to the peer ended: {error}") from error
             self.bytes_received += HEADER_BYTES + length
@@ -112,7 +112,7 @@ class PeerLink:
 
 
 @asynccontextmanager
-async def connect(host: str, port: int, context: ssl.SSLContext) -> AsyncIterator[PeerLink]:
+async def connect(host: str, port: int, context: ssl.SSLContext, silence_limit_s: float) -> AsyncIterator[PeerLink]:
     """Open the connection from our side. Raises PeerFailure when nobody listens or the certificate is not the pinned
     one.
     """
@@ -122,7 +122,7 @@ async def connect(host: str, port: int, context: ssl.SSLContext) -> AsyncIterato
         raise PeerFailure(f"{host}:{port} is not the pinned peer: {error}") from error
     except OSError as error:
         raise PeerFailure(f"nobody answers at {host}:{port}: {error}") from error
-    link = PeerLink(reader, writer)
+    link = PeerLink(reader, writer, silence_limit_s)
     try:
         yield link
     finally:
@@ -132,8 +132,9 @@ async def connect(host: str, port: int, context: ssl.SSLContext) -> AsyncIterato
 class PeerListener:
     """Accepts one connection at a time; a further one while one is served is closed at once."""
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
+    def __init__(self, host: str, port: int, context: ssl.SSLContext, silence_limit_s: float) -> None:
         self._host, self._port, self._context = host, port, context
+        self._silence_limit_s = silence_limit_s
         self._server: asyncio.Server | None = None
         self._waiting: asyncio.Queue[PeerLink] = asyncio.Queue(1)
         self._is_busy = False
@@ -149,7 +150,7 @@ class PeerListener:
         if self._is_busy or self._waiting.full():
             writer.close()
             return
-        await self._waiting.put(PeerLink(reader, writer))
+        await self._waiting.put(PeerLink(reader, writer, self._silence_limit_s))
 
     @asynccontextmanager
     async def next_link(self) -> AsyncIterator[PeerLink]:

@@ -100,11 +100,9 @@ def sources(folder: str) -> str:
     )
 
 
-def test_alarms_that_nothing_raises_are_named() -> None:
+def test_there_is_no_alarm_that_nothing_raises() -> None:
     raised = sources("controller")
-    silent = [alarm for alarm in CATALOGUE if f'"{alarm}"' not in raised]
-    sentence = section("operator-guide.md", "## Alarms").split("not raised by anything yet:")[1]
-    assert re.findall(r"`([^`]+)`", sentence) == silent
+    assert [alarm for alarm in CATALOGUE if f'"{alarm}"' not in raised] == []
 
 
 def test_every_state_in_words_is_explained() -> None:

@@ -142,12 +142,6 @@ _KINDS = (
         "let consumers fetch keys, or raise limits.store_capacity_bits",
         blocks_key=False,
     ),
-    AlarmKind(
-        "telemetry-stale",
-        "a monitored value has not been renewed in time",
-        ("an instrument answers slowly", "a task hangs"),
-        "look which stage waits; restart the node if it stays",
-    ),
 )
 CATALOGUE: dict[str, AlarmKind] = {kind.id: kind for kind in _KINDS}
 
