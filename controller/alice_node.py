@@ -30,7 +30,6 @@ from controller.peer_messages import (
     LinkFault,
     Observation,
     Prelude,
-    Recovered,
     SessionStart,
     SyncResult,
     SyncString,
@@ -396,7 +395,7 @@ class AliceNode(Node):
         return now / sum(probability * mean for probability, mean in pairs)
 
     def _take_telemetry(self, message: ControlMessage) -> bool:
-        return isinstance(message, Observation | Recovered)
+        return isinstance(message, Observation)
 
 
 def require_random_source(sources: tuple[str, ...], *, is_simulation: bool) -> None:

@@ -267,6 +267,9 @@ class Node(ABC):
             for job in jobs:
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
+            if self.is_stopping:
+                with contextlib.suppress(PeerFailure):  # the peer may be gone already
+                    await link.send(Farewell("it was told to stop"))
             await self._leave(link)
 
     @staticmethod

@@ -149,15 +149,9 @@ class Farewell(Control, frozen=True, tag=13):
     reason: Text
 
 
-class Recovered(Control, frozen=True, tag=14):
-    """B->A: light is back at the expected rate after a fault."""
-
-    detail: Text
-
-
 ControlMessage = (
     Hello | HelloTag | CalibrationStep | CalibrationDone | SessionStart | TaggerReady | SyncString | SyncResult
-    | BlockReady | LinkFault | Telemetry | Notice | Farewell | Recovered | Observation
+    | BlockReady | LinkFault | Telemetry | Notice | Farewell | Observation
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from controller.cli.keyrate_plan import plan
 from controller.cli.options import Json, load, print_json
 
 if TYPE_CHECKING:
@@ -17,11 +18,15 @@ DETECTIONS = (100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(keyrate)
+    """Add the command and its subcommand."""
+    group = typer.Typer()
+    group.callback(invoke_without_command=True)(keyrate)
+    group.command()(plan)
+    app.add_typer(group, name="keyrate")
 
 
 def keyrate(
+    context: typer.Context,
     config: Annotated[Path, typer.Option("--config", "-c", help="A node's file.")] = Path("configs/demo/alice.toml"),
     best: Annotated[
         bool, typer.Option("--best", help="Also search intensities and probabilities with the most key (seconds).")
@@ -33,6 +38,8 @@ def keyrate(
     From [expectation] and [link]: counts, leakage, acceptance thresholds, l (counts): length if exactly the expected
     counts came, l (plan): length that is fixed beforehand, with room for fluctuations. Nothing is switched on.
     """
+    if context.invoked_subcommand is not None:
+        return
     from postproc.finite_key.planning_table import format_table
 
     rows = _rows(config, has_best=best)
