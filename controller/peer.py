@@ -16,12 +16,14 @@ from pathlib import Path
 
 from controller import peer_messages
 from controller.errors import ConfigurationError, PeerFailure
+from controller.frame_queue import FrameQueue
 from controller.peer_messages import Control, ControlMessage
 from postproc.messages import MAX_MESSAGE_BYTES
 
 ROUND, CONTROL = b"R", b"C"
 HEADER_BYTES = 13
-QUEUE_FRAMES = 256
+ROUND_BUDGET_BYTES = 2 * MAX_MESSAGE_BYTES
+CONTROL_MESSAGES = 64
 
 
 def tls_context(*, is_server: bool, certificate: Path, key: Path, peer_certificate: Path) -> ssl.SSLContext:
@@ -57,8 +59,8 @@ class PeerLink:
         self._reader = reader
         self._writer = writer
         self._write_lock = asyncio.Lock()
-        self.rounds: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue(QUEUE_FRAMES)
-        self.controls: asyncio.Queue[ControlMessage] = asyncio.Queue(QUEUE_FRAMES)
+        self.rounds = FrameQueue(ROUND_BUDGET_BYTES)
+        self.controls: asyncio.Queue[ControlMessage] = asyncio.Queue(CONTROL_MESSAGES)
         self.bytes_sent = 0
         self.bytes_received = 0
 
@@ -98,7 +100,7 @@ class PeerLink:
                 raise PeerFailure(f"the connection to the peer ended: {error}") from error
             self.bytes_received += HEADER_BYTES + length
             if kind == ROUND:
-                await self.rounds.put((int.from_bytes(header[5:], "big"), payload))
+                await self.rounds.put(int.from_bytes(header[5:], "big"), payload)
             else:
                 await self.controls.put(peer_messages.decode(payload))
 
