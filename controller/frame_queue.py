@@ -1,4 +1,6 @@
-"""A queue of round messages that is bounded in bytes: one long message may wait, or many short ones, never many long ones."""
+"""A queue of round messages that is bounded in bytes: one long message may wait, or many short ones, never many long
+ones.
+"""
 
 from __future__ import annotations
 
