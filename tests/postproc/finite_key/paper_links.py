@@ -16,13 +16,6 @@ from postproc.finite_key.entropy import binary_entropy
 from postproc.finite_key.proof import Evaluate, Source
 from postproc.records import BlockCounts
 
-
-def plob_bits_per_mode(transmittance: float) -> float:
-    """Pirandola, Laurenza, Ottaviani, Banchi, Nat. Commun. 8, 15043 (2017): the secret bits per optical mode that no
-    repeaterless protocol exceeds on a channel of this transmittance."""
-    return -math.log2(1 - transmittance)
-
-
 # Ma, Qi, Zhao, Lo, PRA 72, 012326 (2005), with the detectors of Gobby, Yuan, Shields (2004)
 
 

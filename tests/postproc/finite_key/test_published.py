@@ -12,10 +12,11 @@ from postproc.finite_key import bbm92, lim2014, one_decoy, one_decoy_variable, r
 from postproc.finite_key.concentration import chernoff_interval
 from postproc.finite_key.entropy import binary_entropy
 from postproc.finite_key.proof import ProofParameters, Source
+from postproc.finite_key.reach import plob_bits_per_mode
 from postproc.finite_key.sampling import serfling_excess
 from postproc.records import BlockCounts, FiniteKeyResult
 from tests.postproc.finite_key import published
-from tests.postproc.finite_key.paper_links import RuscaLink, plob_bits_per_mode, rusca_best
+from tests.postproc.finite_key.paper_links import RuscaLink, rusca_best
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "published_key_rates.json"
 ROWS = published.rows()
