@@ -1,4 +1,4 @@
-"""One link for most tests: its bench and nodes go on between tests, and whatever a test has stopped is started again."""
+"""One link for most tests: bench and nodes go on between tests, and whatever a test has stopped is started again."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _shared_link() -> Iterator[Link]:
 
 
 @pytest.fixture
-def link(_shared_link: Link) -> Iterator[Link]:
+def link(_shared_link: Link) -> Link:
     """The shared link: no fault anywhere, both nodes running, keys being made."""
     shared = _shared_link
     for name, value in CALM.items():
@@ -61,4 +61,4 @@ def link(_shared_link: Link) -> Iterator[Link]:
         shared.instrument_fault(instrument, "none")
     shared.ensure_running(*NODES)
     shared.wait("a healthy link", shared.is_healthy)
-    yield shared
+    return shared

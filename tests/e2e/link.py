@@ -75,6 +75,7 @@ class Process:
     name: str
     popen: subprocess.Popen[bytes]
     log: Path
+    log_start: int = 0  # size of the log when it was started
     peak_memory_bytes: int = 0
 
     @property
@@ -151,6 +152,7 @@ class Link:
         assert old is None or not old.is_running, f"{name} is running"
         log = self.workspace / f"logs/{name}.log"
         log.parent.mkdir(exist_ok=True)
+        log_start = log.stat().st_size if log.exists() else 0
         with log.open("ab") as output:
             popen = subprocess.Popen(
                 [sys.executable, *words],
@@ -162,7 +164,7 @@ class Link:
                 start_new_session=True,
                 preexec_fn=preexec,
             )
-        self.processes[name] = Process(name, popen, log)
+        self.processes[name] = Process(name, popen, log, log_start)
 
     # ---- looking
 
@@ -199,9 +201,9 @@ class Link:
         self.bench({"do": "instrument_fault", "instrument": instrument, "fault": fault})
 
     def is_dark(self) -> bool:
-        """Whether no modulated light can leave Alice: the bench itself says so."""
+        """Whether no light leaves Alice: the bench itself says so."""
         light = self.bench({"do": "state"})["light"]
-        return not light["is_transmitter_on"]
+        return not light["is_transmitter_on"] or light["laser_power_w"] == 0.0
 
     def alarms(self, name: str) -> set[str]:
         """Alarms that are raised now."""
@@ -293,8 +295,9 @@ class Link:
             raise AssertionError(f"{name} did not end within {limit_s:g} s\n{self.report()}") from None
 
     def said(self, name: str) -> str:
-        """What a process has printed since the link was made."""
-        return self.processes[name].log.read_text(encoding="utf-8", errors="replace")
+        """What a process has printed since its last start."""
+        process = self.processes[name]
+        return process.log.read_bytes()[process.log_start :].decode("utf-8", errors="replace")
 
     def stop(self, *names: str, limit_s: float = 30.0) -> dict[str, int]:
         """Ask nodes to end together; their exit codes."""

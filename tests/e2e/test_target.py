@@ -84,7 +84,7 @@ def test_run_to_a_target(workspace: Path, tmp_path: Path) -> None:
     try:
         link.start_bench()
         link.start(*NODES, options=("--target-secret-bits", str(TARGET_BITS)))
-        link.wait("a session", lambda: (s := link.status("bob")) is not None and s.state == "Synchronising", poll_s=0.01)
+        link.wait("a session", lambda: link.has_state("bob", "Synchronising"), poll_s=0.01)
         register_gates(link)
         link.wait("the target", lambda: link.has_state("alice", "Target reached"))
         link.wait("both count alike", lambda: link.blocks("alice") == link.blocks("bob"))
