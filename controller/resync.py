@@ -134,10 +134,14 @@ def _compare_parameters(own: bytes, peer: bytes) -> None:
 
 def _refuse_rollback(own: Hello, peer: Hello) -> None:
     """What Alice opens, burns or says is on her disk before Bob hears of it; so Bob is never ahead of Alice, nor a
-    receiver of its sender.
+    receiver of its sender. And what Alice has decided, Bob had stored before.
     """
     alice, bob = (own, peer) if own.role == "alice" else (peer, own)
-    leaders = [("rounds", alice, alice.last_round, bob.last_round)]
+    decided = [r.round for r in alice.unsettled if r.state == "committed"] + alice.ready_rounds
+    leaders = [
+        ("rounds", alice, alice.last_round, bob.last_round),
+        ("rounds that became keys", bob, bob.last_round, max(decided, default=-1) + 1),
+    ]
     for pool in own.offsets:
         if pool.startswith("round/") or pool == "notice/ab":
             leaders.append((pool, alice, alice.offsets[pool], bob.offsets[pool]))
