@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from pathlib import Path
 
 import numpy as np
 
@@ -28,10 +29,10 @@ from controller.calibration.receiver import (
     receiver_calibration,
 )
 from controller.calibration.result import CalibrationResult
-from controller.config import ReceiverBench
+from controller.config import NodeConfig, ReceiverBench
 from controller.errors import ConfigurationError, InstrumentFailure, PeerFailure, SecurityFailure
 from controller.link_plan import expected_click_rate_hz
-from controller.node import Node
+from controller.node import Node, RunOptions
 from controller.node_parts import REFUTED_BY_LIGHT
 from controller.peer import PeerLink
 from controller.peer_messages import (
@@ -75,6 +76,10 @@ class BobNode(Node):
     _good_rate_ratio = 0.0
     _laser_ratio = 1.0
 
+    def __init__(self, config: NodeConfig, config_text: str, workspace: Path, options: RunOptions) -> None:
+        super().__init__(config, config_text, workspace, options)
+        self._blocks: deque[Detections] = deque()
+
     def _bench(self) -> ReceiverBench:
         if self.config.bench.receiver is None:
             raise ConfigurationError("role 'bob' needs a table [bench.receiver]")
@@ -83,7 +88,7 @@ class BobNode(Node):
     # ---- the role: loops side by side
 
     async def _role(self, link: PeerLink) -> None:
-        self._blocks: deque[Detections] = deque()
+        self._blocks.clear()
         self._events: asyncio.Queue[tuple[str, AcquisitionEvent]] = asyncio.Queue()
         self._in_round = asyncio.Lock()
         await self._prepare_receiver()
