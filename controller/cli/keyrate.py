@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from controller.cli.keyrate_plan import plan
+from controller.cli.keyrate_proofs import proofs
 from controller.cli.options import Json, load, print_json
 
 if TYPE_CHECKING:
@@ -18,10 +19,11 @@ DETECTIONS = (100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command and its subcommand."""
+    """Add the command and its subcommands."""
     group = typer.Typer()
     group.callback(invoke_without_command=True)(keyrate)
     group.command()(plan)
+    group.command()(proofs)
     app.add_typer(group, name="keyrate")
 
 

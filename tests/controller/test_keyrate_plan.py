@@ -1,4 +1,4 @@
-"""`qkd keyrate plan`: table, JSON, figure, and what it refuses."""
+"""`qkd keyrate plan` and `proofs`: table, JSON, figure, and what it refuses."""
 
 from __future__ import annotations
 
@@ -57,3 +57,16 @@ def test_figures_that_cannot_be_written_are_refused(
 def test_the_command_without_a_subcommand_is_the_table_of_block_sizes(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["keyrate", "--config", PLAN[3], "--json"]) == EXIT_OK
     assert len(json.loads(capsys.readouterr().out)["rows"]) == 6
+
+
+def test_proofs_say_what_they_claim(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["keyrate", "proofs", "--json"]) == EXIT_OK
+    answer = json.loads(capsys.readouterr().out)
+    known = {proof["name"]: proof for proof in answer["proofs"]}
+    assert known[answer["node"]]["is_for_key"]
+    assert not known["rusca2018/1"]["is_for_key"]
+    assert run(["keyrate", "proofs"]) == EXIT_OK
+    text = capsys.readouterr().out
+    for name, proof in known.items():
+        assert name in text
+        assert all(words in text for words in (*proof["assumptions"], *proof["clips"]))
