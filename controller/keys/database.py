@@ -16,6 +16,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import sqlite3
 import struct
 import threading
 from collections.abc import Iterator
@@ -176,10 +177,12 @@ class Database:
         with self._lock:
             if self._is_closed:
                 return
-            self.checkpoint()
-            self._is_closed = True
-            self._engine.dispose()
-            self._mirror.close()
+            try:
+                self.checkpoint()
+            finally:
+                self._is_closed = True
+                self._engine.dispose()
+                self._mirror.close()
 
     @staticmethod
     def _counters(connection: sa.Connection) -> Counters:
@@ -195,5 +198,6 @@ class Database:
             raise StorageFailure(f"{self.path} is closed")
         try:
             yield
-        except sa.exc.DBAPIError as error:
-            raise StorageFailure(f"{self.path}: {error.orig}", remedy="look at the disk: is it full?") from error
+        except (sa.exc.DBAPIError, sqlite3.Error) as error:
+            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+            raise StorageFailure(f"{self.path}: {cause}", remedy="look at the disk: is it full?") from error
