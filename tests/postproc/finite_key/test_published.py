@@ -12,6 +12,7 @@ from postproc.finite_key import bbm92, lim2014, one_decoy, one_decoy_variable, r
 from postproc.finite_key.concentration import chernoff_interval
 from postproc.finite_key.entropy import binary_entropy
 from postproc.finite_key.proof import ProofParameters, Source
+from postproc.finite_key.proofs import PROOFS
 from postproc.finite_key.reach import plob_bits_per_mode
 from postproc.finite_key.sampling import serfling_excess
 from postproc.records import BlockCounts, FiniteKeyResult
@@ -19,6 +20,7 @@ from tests.postproc.finite_key import published
 from tests.postproc.finite_key.paper_links import RuscaLink, rusca_best
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "published_key_rates.json"
+PAGE = (Path(__file__).parents[3] / "docs" / "security-analysis.md").read_text(encoding="utf-8")
 ROWS = published.rows()
 COMPUTED = [name for name, row in ROWS.items() if row["tolerance"] is not None]
 ABSTRACTS = [name for name, row in ROWS.items() if row["tolerance"] is None]
@@ -30,6 +32,29 @@ def test_the_published_figure_is_reproduced(name: str) -> None:
     assert found
     for comparison in found:
         assert comparison.is_reproduced, comparison
+    assert found[0].cells in PAGE
+
+
+def test_every_proof_is_on_the_page() -> None:
+    for name, proof in PROOFS.items():
+        assert f"| `{name}` |" in PAGE, proof.source
+
+
+def test_detections_from_the_loss_alone() -> None:
+    """With one receiver for all rows of Boaron et al., 21 % hold for all but the last, as the page says."""
+    ratios = list(published.boaron_detections_from_loss().values())
+    assert all(0.75 < ratio < 1.25 for ratio in ratios[:-1]), ratios
+    assert 2 < ratios[-1] < 3
+
+
+def test_the_printed_error_model_of_lim_gives_no_key() -> None:
+    """Errors that grow with the transmittance of the channel alone, as printed, at 10^4 detections and 10 km."""
+    given = ROWS["lim2014-1e4-maxL"]["inputs"]
+    good = published.lim_link(given)
+    start = (0.61, 0.154, 0.081, 0.5, 0.65)
+    assert published.lim_best(good, 10.0, 1e4, lim2014.evaluate_legacy, start=start).length_bits > 1000
+    printed = replace(good, misalignment=good.misalignment / good.bob_efficiency)  # small transmittances: a factor
+    assert published.lim_best(printed, 10.0, 1e4, lim2014.evaluate_legacy, start=start).length_bits == 0
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="../shared/data/published_key_rates.json is not here")
