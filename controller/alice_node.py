@@ -261,7 +261,8 @@ class AliceNode(Node):
         self.set_state("Distilling")
         self._expected_qber_z = plan.first_expected_qber_z
         while not self.is_stopping and not self._has_reached_target():
-            await self._round(link, plan, session_id)
+            async with self.in_round:
+                await self._round(link, plan, session_id)
         if self._has_reached_target():
             self.set_state("Target reached")
             await self._stop.wait()

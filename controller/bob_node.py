@@ -90,7 +90,6 @@ class BobNode(Node):
     async def _role(self, link: PeerLink) -> None:
         self._blocks.clear()
         self._events: asyncio.Queue[tuple[str, AcquisitionEvent]] = asyncio.Queue()
-        self._in_round = asyncio.Lock()
         await self._prepare_receiver()
         self.set_state("Following Alice")
         roles = (self._obey, self._watch_acquisition, self._take_rounds, self._until_stopped_between_rounds)
@@ -317,13 +316,13 @@ class BobNode(Node):
             opened = _opened(payload)
             if opened is None or opened.round != number:
                 continue
-            async with self._in_round:
+            async with self.in_round:
                 await self._round(link, payload, opened)
 
     async def _until_stopped_between_rounds(self, link: PeerLink) -> None:
         """Ends when the stop was asked for and no round is under way."""
         await self._stop.wait()
-        async with self._in_round:
+        async with self.in_round:
             return
 
     async def _round(self, link: PeerLink, payload: bytes, opened: RoundOpen) -> None:

@@ -75,6 +75,7 @@ class Node(ABC):
         self.round_due = 0
         self._config_text = config_text
         self._stop = asyncio.Event()
+        self.in_round = asyncio.Lock()
         self._stop_now = False
         self.controls: asyncio.Queue[ControlMessage] = asyncio.Queue()
         self.store: NodeStore
@@ -259,6 +260,7 @@ class Node(ABC):
             self.delivery.attach(link)
             jobs |= {asyncio.ensure_future(job) for job in (self._dispatch(link), self._role(link), self._beat(link))}
             done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+            await self._end_of_round()
             for job in done:
                 job.result()
         finally:
@@ -283,6 +285,12 @@ class Node(ABC):
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    async def _end_of_round(self) -> None:
+        """A round whose last message came just before the end of the connection still ends."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S), self.in_round:
+                return
 
     async def _dispatch(self, link: PeerLink) -> None:
         """Sort control messages: notices and signs of life here, everything else to the role."""
