@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from controller.cli import keyrate_plot
 from controller.cli.options import Json, load, print_json, print_table
 
 if TYPE_CHECKING:
@@ -54,11 +55,11 @@ def plan(
     }
     changes = {name: value for name, value in given.items() if value is not None}
     distances = _distances(to_km, step_km)
+    if plot is not None:
+        keyrate_plot.check(plot)
     points = _points(config, changes, distances, fibre_db_per_km, block, mean_uncertainty)
     if plot is not None:
-        from controller.cli.keyrate_plot import draw
-
-        draw(points, plot)
+        keyrate_plot.draw(points, plot)
     if as_json:
         print_json({"rows": [_as_dict(point) for point in points], "plot": None if plot is None else str(plot)})
     else:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from controller.errors import ConfigurationError
-from postproc.finite_key.reach import ReachPoint
+
+if TYPE_CHECKING:
+    from postproc.finite_key.reach import ReachPoint
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
-def draw(points: list[ReachPoint], path: Path) -> None:
-    """Planned secret rate, the rate if exactly the expected counts came, and the repeaterless bound, into a file."""
+def check(path: Path) -> None:
+    """Refuse a path that no figure can be written to, before anything is computed. Raises ConfigurationError."""
     if path.suffix not in SUFFIXES or not path.parent.is_dir():
         raise ConfigurationError(f"--plot {path}: a file in an existing directory, named {', '.join(SUFFIXES)}")
+
+
+def draw(points: list[ReachPoint], path: Path) -> None:
+    """Planned secret rate, the rate if exactly the expected counts came, and the repeaterless bound, into a file."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from postproc.records import BlockCounts, FiniteKeyResult
 from tests.postproc.finite_key import published
 from tests.postproc.finite_key.paper_links import RuscaLink, rusca_best
 
-SHARED = Path(__file__).parents[4] / "shared" / "data" / "published_key_rates.json"
-PAGE = (Path(__file__).parents[3] / "docs" / "security-analysis.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[3]
+SHARED = ROOT.parent / "shared" / "data" / "published_key_rates.json"
+PAGE = (ROOT / "docs" / "security-analysis.md").read_text(encoding="utf-8")
 ROWS = published.rows()
 COMPUTED = [name for name, row in ROWS.items() if row["tolerance"] is not None]
 ABSTRACTS = [name for name, row in ROWS.items() if row["tolerance"] is None]
@@ -38,6 +40,15 @@ def test_the_published_figure_is_reproduced(name: str) -> None:
 def test_every_proof_is_on_the_page() -> None:
     for name, proof in PROOFS.items():
         assert f"| `{name}` |" in PAGE, proof.source
+
+
+def test_every_command_on_the_page_finds_its_test() -> None:
+    commands = re.findall(r'`python -m pytest (\S+?)(?: -k ("[^"]+"|\S+?))?`', PAGE)
+    assert len(commands) > 10
+    for path, expression in commands:
+        text = (ROOT / path).read_text(encoding="utf-8")
+        words = [word for word in expression.strip('"').split() if word != "or"]
+        assert all(re.search(rf"def test_\w*{word}", text) for word in words), (path, expression)
 
 
 def test_detections_from_the_loss_alone() -> None:
