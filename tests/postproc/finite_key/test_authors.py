@@ -1,4 +1,4 @@
-"""The default proof against numbers that the authors' own code gave for the same counts (tests/vectors, source there)."""
+"""The default proof against what its authors' own code gave for the same counts (tests/vectors has the source)."""
 
 from __future__ import annotations
 
