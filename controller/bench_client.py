@@ -34,5 +34,10 @@ class BenchClient:
         except (OSError, ValueError) as error:
             raise PeerFailure(f"{self._path}: the bench does not answer ({error})", remedy="qkd sim start") from error
         if not isinstance(answer, dict) or answer.get("ok") is not True:
-            raise PeerFailure(f"{self._path}: the bench refuses {request.get('do')!r}: {answer}")
+            raise PeerFailure(f"{self._path}: the bench refuses {request.get('do')!r}: {_reason(answer)}")
         return answer
+
+
+def _reason(answer: object) -> str:
+    """The bench's own words, if it gave any."""
+    return str(answer["error"]) if isinstance(answer, dict) and "error" in answer else repr(answer)

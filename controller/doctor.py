@@ -68,7 +68,13 @@ def examine_node(config: NodeConfig, workspace: Path) -> Iterator[Finding]:
 
 
 def examine_instruments(config: NodeConfig, workspace: Path) -> Iterator[Finding]:
-    """Opens, identifies and reads all instruments, and leaves them safe."""
+    """Opens, identifies and reads all instruments, and leaves them safe; not while a node uses them."""
+    if is_running(config, workspace):
+        yield Finding(
+            "instruments", f"not opened: {config.node.name} is using them", is_warning=True,
+            remedy="qkd status shows what it sees; to examine them, qkd stop first",
+        )  # fmt: skip
+        return
     try:
         with Station.open(config, workspace) as station:
             for name, snapshot in station.snapshot().items():

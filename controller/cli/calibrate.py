@@ -52,5 +52,7 @@ def calibrate(
             for check in result.checks
         ]
         print_table(lines, ("quantity", "value", "sigma", "limits", "unit"))
+    if not shown and not forgotten:
+        typer.echo(f"no calibration results in {node.state_dir(workspace) / 'calibrations'}")
     for name in forgotten:
         typer.echo(f"set aside: {name}")

@@ -71,6 +71,7 @@ def check(
     node = load(file, port_offset)
     drivers = {name: section.driver for name, section in node.instruments.items()}
     _refuse_unknown_drivers(file, drivers)
+    _refuse_resources(file, {name: section.resource for name, section in node.instruments.items()})
     if as_json:
         print_json({"file": str(file), "node": node.node.name, "role": node.node.role, "instruments": drivers})
     else:
@@ -84,3 +85,19 @@ def _refuse_unknown_drivers(file: Path, drivers: dict[str, str]) -> None:
     wrong = [f"{file}: instruments.{n}.driver = {d!r}: no such driver" for n, d in drivers.items() if d not in DRIVERS]
     if wrong:
         raise ConfigurationError("\n".join(wrong), remedy=f"one of {', '.join(sorted(DRIVERS))}")
+
+
+def _refuse_resources(file: Path, resources: dict[str, str]) -> None:
+    """Resource strings of a form that no link has. Whether anything answers there, `qkd doctor --instruments` says."""
+    from controller.errors import ConfigurationError
+    from drivers.errors import InstrumentError
+    from drivers.links import parse_resource
+
+    wrong = []
+    for name, resource in resources.items():
+        try:
+            parse_resource(resource)
+        except InstrumentError as error:
+            wrong.append(f"{file}: instruments.{name}: {error}")
+    if wrong:
+        raise ConfigurationError("\n".join(wrong))

@@ -146,12 +146,20 @@ def _print_plan(nodes: dict[str, NodeConfig]) -> None:
     """The calculation from which the parameters of the blocks follow."""
     from controller.link_plan import plan_link
     from controller.version import software_version
-    from postproc.finite_key.planning_table import format_table
 
     alice = nodes["alice"]
-    plan = plan_link(alice, alice.link.parameters(software_version()))
-    print("Plan of a block, fixed beforehand from [expectation] (l: secret bits per block):", file=sys.stderr)
-    print(format_table([plan.row]), file=sys.stderr, flush=True)
+    row = plan_link(alice, alice.link.parameters(software_version())).row
+    link, counts, plan = row.params, row.counts, row.plan
+    signal, decoy = link.mean_photon_numbers
+    lines = [
+        "Plan of a block, fixed beforehand from [expectation] (see qkd keyrate):",
+        f"  sent            {link.block_slots:,} slots, {signal:g} / {decoy:g} photons (signal / decoy)",
+        f"  expected        {sum(counts.n_key):,} detections in Z, {sum(counts.n_test):,} in X;"
+        f" QBER {counts.qber_z:.4f} / {counts.qber_x:.4f}",
+        f"  demanded        single photons in Z >= {plan.min_single_photon_key:,}, phase error <= {plan.max_phase_error:.4f}",
+        f"  secret          {plan.secret_length_bits:,} bit a block, {row.secret_rate_bps:,.0f} bit per s of light",
+    ]
+    print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
@@ -165,13 +173,20 @@ def _print_summary(summary: dict[str, Any]) -> None:
         f"QBER X            {_number(summary['qber_x'])}   truth {_number(summary['true_qber_x'])}",
         f"phase error       at most {_number(summary['phase_error_bound'])}",
         f"authentication    {summary['auth_bits_consumed']:,} bit used, {summary['auth_bits_pool']:,} bit in the pool",
-        f"consumers         {summary['keys_compared']} keys, {'equal' if summary['keys_match'] else 'NOT EQUAL'};"
-        f" message {'read' if summary['message_read'] else 'not read'}",
+        f"consumers         {_consumers(summary)}",
         f"time              {summary['wall_s']:.1f} s for {summary['simulated_s']:.2f} s of light;"
         f" memory {summary['peak_memory_bytes'] / 1e9:.2f} GB",
         f"report            {summary['report']}",
     ]
     typer.echo("\n".join(lines))
+
+
+def _consumers(summary: dict[str, Any]) -> str:
+    """What the two consumers found, or that there was nothing for them."""
+    if not summary["keys_compared"]:
+        return "no keys to fetch"
+    equal = "equal" if summary["keys_match"] else "NOT EQUAL"
+    return f"{summary['keys_compared']} keys, {equal}; message {'read' if summary['message_read'] else 'not read'}"
 
 
 def _number(value: float | None, digits: int = 5) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -118,7 +118,17 @@ def alarms(
         print_json({"alarms": shown})
         return
     for alarm in shown:
-        typer.echo(f"{alarm['id']}: {alarm['meaning']}" + (f" ({alarm['detail']})" if "detail" in alarm else ""))
+        detail = f" ({alarm['detail']})" if "detail" in alarm else ""
+        typer.echo(f"{alarm['id']}: {alarm['meaning']}{detail}")
+        if "raised_utc" in alarm:
+            typer.echo(f"    {_history(alarm)}")
         typer.echo(f"    likely: {'; '.join(alarm['causes'])}\n    do: {alarm['action']}")
     if not shown:
         typer.echo("no alarms")
+
+
+def _history(alarm: dict[str, Any]) -> str:
+    """Since when the alarm is there, and why it is still shown."""
+    gone = f"gone since {alarm['cleared_utc']}" if alarm["cleared_utc"] else "LASTS"
+    seen = "acknowledged" if alarm["is_acknowledged"] else f"not acknowledged (--acknowledge {alarm['id']})"
+    return f"raised {alarm['raised_utc']}, {gone}, {seen}"

@@ -38,9 +38,12 @@ def info(
 
     The file is read in batches, as a live tagger would deliver it, so its size does not matter.
     """
+    from controller.errors import ConfigurationError
     from drivers.files.reader import describe, read_tag_file
     from drivers.files.summary import summarise
 
+    if not file.is_file():
+        raise ConfigurationError(f"{file}: there is no such file", remedy="check the path")
     what = describe(file, file_format or None)
     summary = summarise(read_tag_file(file, file_format or None))
     if plot is not None:

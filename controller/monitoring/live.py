@@ -15,22 +15,28 @@ from rich.text import Text
 from controller.control_socket import ControlClient
 from controller.errors import PeerFailure
 from controller.monitoring.alarms import CATALOGUE
-from controller.monitoring.status import NodeStatus
+from controller.monitoring.status import AlarmState, NodeStatus
 
 REFRESH_S = 0.25
+LABEL_WIDTH = 16
 
 
 def show(statuses: Sequence[NodeStatus], header: str = "") -> RenderableType:
-    """One column per node, one row per quantity, alarms below."""
-    table = Table(expand=True, box=None, padding=(0, 1), show_header=True, header_style="bold")
-    table.add_column("", style="dim", ratio=2, no_wrap=True)
+    """One column per node, Alice first, one row per quantity, alarms below; the title counts them, should a small terminal cut."""
+    statuses = sorted(statuses, key=lambda status: status.role)
+    table = Table(expand=True, box=None, padding=(0, 1, 0, 0), show_header=True, header_style="bold")
+    table.add_column("", style="dim", width=LABEL_WIDTH, no_wrap=True)
     for status in statuses:
         table.add_column(f"{status.node.capitalize()} ({_role(status)})", ratio=3)
     for label, cells in _rows(statuses):
         table.add_row(label, *cells)
     parts: list[RenderableType] = [table]
-    parts += [_alarm_line(status) for status in statuses if status.alarms]
+    alarms = [(status.node, alarm) for status in statuses for alarm in status.alarms]
+    raised = [(node, alarm) for node, alarm in alarms if not alarm.cleared_utc]
+    parts += [_raised_line(node, alarm) for node, alarm in raised]
+    parts += [_cleared_line(node, alarm) for node, alarm in alarms if alarm.cleared_utc]
     title = header or (statuses[0].time_utc if statuses else "")
+    title += f" -- {len(raised)} ALARM{'S' if len(raised) > 1 else ''}" if raised else ""
     return Panel(Group(*parts), title=title, title_align="left", border_style="dim")
 
 
@@ -60,7 +66,7 @@ def _rows(statuses: Sequence[NodeStatus]) -> list[tuple[str, list[RenderableType
         ("QBER X", [_qber(s.qber_x, s.qber_x_limit) for s in statuses]),
         (
             "keys in store",
-            [f"{s.keys_in_store} ({s.key_bits_in_store:,} bit), {s.keys_delivered} delivered" for s in statuses],
+            [f"{s.keys_in_store:,}, {s.keys_delivered:,} delivered" for s in statuses],
         ),
         ("blocks", [_blocks(s) for s in statuses]),
         ("detectors", [_detectors(s) for s in statuses]),
@@ -93,8 +99,10 @@ def _secret(status: NodeStatus) -> RenderableType:
     bar = ProgressBar(
         total=status.target_secret_bits, completed=min(status.secret_bits, status.target_secret_bits), width=20
     )
-    line = Table.grid(padding=(0, 1))
-    line.add_row(bar, f"{status.secret_bits:,} of {status.target_secret_bits:,} bit")
+    line = Table.grid(padding=(0, 1), expand=True)
+    line.add_column(no_wrap=True)
+    line.add_column(ratio=1, min_width=2)
+    line.add_row(f"{status.secret_bits:,} of {status.target_secret_bits:,}", bar)
     return line
 
 
@@ -102,9 +110,7 @@ def _rate(status: NodeStatus) -> str:
     if status.secret_key_rate_bps is None:
         return "-"
     link = status.secret_key_rate_link_bps
-    return f"{status.secret_key_rate_bps:,.0f} bit/s" + (
-        f"; {link:,.0f} bit/s of link time" if link is not None else ""
-    )
+    return f"{status.secret_key_rate_bps:,.0f} bit/s" + (f"\n{link:,.0f} per s of light" if link is not None else "")
 
 
 def _qber(value: float | None, limit: float) -> Text:
@@ -132,25 +138,29 @@ def _detectors(status: NodeStatus) -> str:
 def _clock(status: NodeStatus) -> str:
     parts = []
     if status.clock_drift_ppm is not None:
-        parts.append(f"drift {status.clock_drift_ppm:+.5f} ppm")
+        parts.append(f"{status.clock_drift_ppm:+.5f} ppm")
     if status.sync_phase_ps is not None:
-        parts.append(f"phase {status.sync_phase_ps:+.1f} ps")
+        parts.append(f"{status.sync_phase_ps:+.1f} ps")
     return ", ".join(parts) or "-"
 
 
 def _authentication(status: NodeStatus) -> str:
-    left = "-" if status.auth_rounds_left is None else f"{status.auth_rounds_left} rounds left"
-    return f"{left}, {status.auth_bits_consumed:,} bit used" if status.auth_bits_consumed else left
+    if status.auth_rounds_left is None:
+        return "-"
+    used = f", {status.auth_bits_consumed:,} bit used" if status.auth_bits_consumed else " left"
+    return f"{status.auth_rounds_left:,} rounds{used}"
 
 
 def _calibrations(status: NodeStatus) -> str:
-    return "; ".join(f"{c.routine} {c.verdict} {c.age_s:.0f} s ago" for c in status.calibrations) or "-"
+    return "\n".join(f"{c.routine} {c.verdict} {c.age_s:.0f} s" for c in status.calibrations) or "-"
 
 
-def _alarm_line(status: NodeStatus) -> Text:
-    lines = []
-    for alarm in status.alarms:
-        kind = CATALOGUE.get(alarm.id)
-        mark = "was" if alarm.cleared_utc else "!!!"
-        lines.append(f"{mark} {status.node}: {alarm.id}: {alarm.detail}" + (f" -- {kind.action}" if kind else ""))
-    return Text("\n".join(lines), style="yellow")
+def _raised_line(node: str, alarm: AlarmState) -> Text:
+    """What is wrong now, and what to do."""
+    kind = CATALOGUE.get(alarm.id)
+    return Text(f"!!! {node}: {alarm.id}: {alarm.detail}" + (f" -- {kind.action}" if kind else ""), style="yellow")
+
+
+def _cleared_line(node: str, alarm: AlarmState) -> Text:
+    """What was wrong and has not been acknowledged, on one line: `qkd alarms` says it in full."""
+    return Text(f"was {node}: {alarm.id}: {alarm.detail}", style="dim yellow", no_wrap=True, overflow="ellipsis")

@@ -11,7 +11,7 @@ from shell_samples import ROOT, status
 
 from controller.monitoring.alarms import CATALOGUE, AlarmBoard
 from controller.monitoring.live import show
-from controller.monitoring.status import AlarmState, status_from_json, status_to_json
+from controller.monitoring.status import AlarmState, CalibrationState, status_from_json, status_to_json
 
 
 def test_an_alarm_stays_until_it_is_both_over_and_seen() -> None:
@@ -96,3 +96,39 @@ def test_the_view_shows_values_beside_their_limits_in_words() -> None:
         "!!! alice: qber-x",
     ):
         assert words in text, words
+
+
+def test_both_nodes_and_a_raised_alarm_fit_a_small_terminal() -> None:
+    """80 columns and 24 lines, of which the cursor needs one; the title counts what is raised."""
+    alarms = (
+        AlarmState(id="sync-lost", detail="sync string not found: best correlation z = 4.6", raised_utc="t"),
+        AlarmState(id="round-aborted", detail="too few single photons " * 9, raised_utc="t", cleared_utc="t"),
+    )
+    full = {
+        "stage": "waiting for syndromes",
+        "target_secret_bits": 1_100_000,
+        "secret_bits": 230_827,
+        "secret_key_rate_bps": 50_440.0,
+        "secret_key_rate_link_bps": 924_788.0,
+        "qber_z": 0.0165,
+        "qber_x": 0.0217,
+        "keys_in_store": 44_734,
+        "detector_rates_hz": (6.35e6, 1.79e6, 1.71e6),
+        "mean_photon_numbers": (0.3994, 0.1499),
+        "clock_drift_ppm": -0.00001,
+        "sync_phase_ps": 0.9,
+        "auth_rounds_left": 681,
+        "auth_bits_consumed": 62_560,
+        "calibrations": tuple(
+            CalibrationState(routine=name, id="i", verdict="PASS", summary="", age_s=12.0, validity_s=3600.0)
+            for name in ("mean-photon-number", "interferometer-phase")
+        ),
+    }
+    console = Console(width=80, no_color=True, record=True, file=io.StringIO())
+    console.print(show([status(node="bob", role="bob", alarms=alarms, **full), status(**full)], header="link"))
+    text = console.export_text()
+    assert len(text.splitlines()) <= 23, text
+    assert "1 ALARM" in text
+    assert "!!! bob: sync-lost" in text
+    assert "was bob: round-aborted" in text
+    assert "230,827 of 1,100,000" in text
