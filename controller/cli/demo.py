@@ -156,7 +156,8 @@ def _print_plan(nodes: dict[str, NodeConfig]) -> None:
         f"  sent            {link.block_slots:,} slots, {signal:g} / {decoy:g} photons (signal / decoy)",
         f"  expected        {sum(counts.n_key):,} detections in Z, {sum(counts.n_test):,} in X;"
         f" QBER {counts.qber_z:.4f} / {counts.qber_x:.4f}",
-        f"  demanded        single photons in Z >= {plan.min_single_photon_key:,}, phase error <= {plan.max_phase_error:.4f}",
+        f"  demanded        single photons in Z >= {plan.min_single_photon_key:,},"
+        f" phase error <= {plan.max_phase_error:.4f}",
         f"  secret          {plan.secret_length_bits:,} bit a block, {row.secret_rate_bps:,.0f} bit per s of light",
     ]
     print("\n".join(lines), file=sys.stderr, flush=True)

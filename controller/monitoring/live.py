@@ -22,7 +22,10 @@ LABEL_WIDTH = 16
 
 
 def show(statuses: Sequence[NodeStatus], header: str = "") -> RenderableType:
-    """One column per node, Alice first, one row per quantity, alarms below; the title counts them, should a small terminal cut."""
+    """One column per node, Alice first, one row per quantity, alarms below.
+
+    The title counts the raised alarms, should a small terminal cut them off.
+    """
     statuses = sorted(statuses, key=lambda status: status.role)
     table = Table(expand=True, box=None, padding=(0, 1, 0, 0), show_header=True, header_style="bold")
     table.add_column("", style="dim", width=LABEL_WIDTH, no_wrap=True)
