@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from controller.cli import calibrate, checks, demo, keyrate, keys, link, sim, tags, trust
+from controller.cli import bench, calibrate, checks, demo, keyrate, keys, link, sim, tags, trust
 from controller.errors import EXIT_CONFIGURATION, EXIT_INSECURE, EXIT_INSTRUMENT, EXIT_OK, EXIT_STOPPED, QkdError
 from drivers.errors import InstrumentError
 from postproc.errors import PostprocError
@@ -40,6 +40,7 @@ tags.register(app)
 trust.register(app)
 sim.register(app)
 demo.register(app)
+bench.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
