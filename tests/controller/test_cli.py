@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -41,13 +40,7 @@ def test_every_command_teaches_and_knows_json(words: tuple[str, ...], capsys: py
 
 
 def test_help_appears_at_once() -> None:
-    """Slow libraries stay out: best of three, so that a busy machine does not fail it."""
-    best_s = 10.0
-    for _ in range(3):
-        start_s = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "controller.cli", "--help"], cwd=ROOT, capture_output=True, check=True)
-        best_s = min(best_s, time.perf_counter() - start_s)
-    assert best_s < 0.5
+    """Slow libraries stay out: that is what makes it quick, on any machine."""
     program = "import sys; import controller.cli.entry; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"numpy", "numba", "scipy", "pyvisa", "pydantic", "matplotlib", "h5py"} & set(done.stdout.split())
