@@ -6,7 +6,7 @@ counts,
 
     l = floor( S (1 - h(phi)) - leakage - 2 log2(1/(2 eps_PA)) - max(verification, log2(2/eps_EV)) )
 
-is (2 eps_AT + eps_PA)-secret and eps_EV-correct. Here eps_AT = eps_PA = eps_sec/3, and eps_AT^2 is divided equally
+is (2 eps_AT + eps_PA)-secret and eps_EV-correct (the authors' code, commit 196394c, has the same length). Here eps_AT = eps_PA = eps_sec/3, and eps_AT^2 is divided equally
 among 12 events: in each basis two deviations of detections, two of errors, one of vacuum errors about one half; once
 more an error deviation for v_1; Serfling's sampling, whose event has probability eps^2 by construction.
 """
@@ -41,8 +41,7 @@ def evaluate(
     common.check_source(params, one_decoy.CLASSES)
     common.check_counts(counts, one_decoy.CLASSES)
     common.check_leakage(leakage_bits, verification_bits)
-    eps_pa = params.eps_sec / 3
-    event = event_probability(params)
+    event = event_probability(params, EVENTS)
     key = one_decoy.bounds(counts.n_key, counts.m_key, params, event)
     test = one_decoy.bounds(counts.n_test, counts.m_test, params, event)
     phase_error = 0.5
@@ -50,26 +49,31 @@ def evaluate(
         ratio = min(0.5, test.single_photon_errors_upper / test.single_photon_lower)
         excess = serfling_excess(key.single_photon_lower, test.single_photon_lower, math.sqrt(event))
         phase_error = min(0.5, ratio + excess)
-    length = (
-        key.single_photon_lower * (1 - binary_entropy(phase_error))
-        - leakage_bits
-        - 2 * math.log2(1 / (2 * eps_pa))
-        - max(verification_bits, math.log2(2 / params.eps_cor))
-    )
+    length = secret_length_bits(key.single_photon_lower, phase_error, leakage_bits, verification_bits, params)
     return FiniteKeyResult(
         proof=NAME,
         single_photon_key=math.floor(key.single_photon_lower),
         single_photon_test=math.floor(test.single_photon_lower),
         phase_error_bound=phase_error,
-        observed_length_bits=max(0, math.floor(length)),
+        observed_length_bits=length,
         assumptions=ASSUMPTIONS,
         details={"event_probability": event, "single_photon_test_errors_upper": test.single_photon_errors_upper},
     )
 
 
-def event_probability(params: ProofParameters) -> float:
-    """What each of the events may fail with: eps_AT^2 / 12."""
-    return (params.eps_sec / 3) ** 2 / EVENTS
+def event_probability(params: ProofParameters, events: int) -> float:
+    """What each of the events may fail with: eps_AT^2 over their number."""
+    return (params.eps_sec / 3) ** 2 / events
+
+
+def secret_length_bits(
+    single_photon_key: float, phase_error: float, leakage_bits: int, verification_bits: int, params: ProofParameters
+) -> int:
+    """l of the formula above, at least 0."""
+    amplification = 2 * math.log2(1 / (2 * params.eps_sec / 3))
+    verification = max(verification_bits, math.log2(2 / params.eps_cor))
+    entropy = single_photon_key * (1 - binary_entropy(phase_error))
+    return max(0, math.floor(entropy - leakage_bits - amplification - verification))
 
 
 DESCRIPTION = Proof(
