@@ -7,7 +7,6 @@ disclosed in full.
 """
 
 from postproc.reconciliation.frames import (
-    DEFAULT_MAX_ITERATIONS,
     DecodeResult,
     decode,
     extra_syndrome,
@@ -15,12 +14,15 @@ from postproc.reconciliation.frames import (
     require_nested,
     syndrome,
 )
+from postproc.reconciliation.profiles import EFFICIENT, FAST, Profile
 from postproc.reconciliation.rate_adaptation import CodePlan, binary_entropy, choose_code, geometry, strengthen
 
 __all__ = [
-    "DEFAULT_MAX_ITERATIONS",
+    "EFFICIENT",
+    "FAST",
     "CodePlan",
     "DecodeResult",
+    "Profile",
     "binary_entropy",
     "choose_code",
     "decode",

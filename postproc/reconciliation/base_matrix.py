@@ -9,56 +9,21 @@ of), and parallel edges are swapped away.
 from __future__ import annotations
 
 import heapq
-import json
 from collections import Counter, deque
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
+from functools import lru_cache
 
 from postproc.integers import SplitMix64
+from postproc.reconciliation.ensembles import edge_fractions
 
 _MAX_TREE_DEGREE = 6
 _EXTRA_EDGE_DISTANCE = 14  # wanted distance in the tree between the two rows of a surplus degree-2 column
 _SWAP_SWEEPS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Ensemble:
-    """One step of the ladder. `edge_fractions_1e5`: (column degree, share of the edges in units of 1e-5) pairs;
-    `overheads`: (columns, a, b), the f of a base matrix of so many columns being a + b * (share of rows split)."""
-
-    name: str
-    qber: float
-    rows_per_1024_columns: int
-    edge_fractions_1e5: tuple[tuple[int, int], ...]
-    overheads: tuple[tuple[int, float, float], ...]
-
-
-@cache
-def ladder() -> tuple[Ensemble, ...]:
-    """All ensembles, by rising leakage, read from the package's own data file (see its "about")."""
-    data = json.loads(files("postproc.reconciliation").joinpath("ensembles.json").read_text(encoding="utf-8"))
-    return tuple(
-        Ensemble(
-            name=entry["name"],
-            qber=float(entry["qber"]),
-            rows_per_1024_columns=int(entry["rows_per_1024_columns"]),
-            edge_fractions_1e5=tuple((int(d), int(v)) for d, v in entry["edge_fractions_1e5"].items()),
-            overheads=tuple((int(n), float(a), float(b)) for n, (a, b) in entry["overhead"].items()),
-        )
-        for entry in data["ensembles"]
-    )
-
-
-def base_rows(ensemble: Ensemble, columns: int) -> int:
-    """Rows of the base matrix with that many columns."""
-    return (2 * ensemble.rows_per_1024_columns * columns + 1024) // 2048
-
-
-def column_degrees(ensemble: Ensemble, columns: int) -> list[int]:
+def column_degrees(columns: int, rows: int) -> list[int]:
     """Degrees of the columns, ascending; capped at two thirds of the rows, where small bases run out of them."""
-    cap = 2 * base_rows(ensemble, columns) // 3
-    weight = {d: v / d for d, v in ensemble.edge_fractions_1e5}
+    cap = 2 * rows // 3
+    weight = {d: share / d for d, share in edge_fractions(columns, rows).items()}
     total = sum(weight.values())
     exact = {d: columns * w / total for d, w in weight.items()}
     count = {d: int(x) for d, x in exact.items()}
@@ -133,12 +98,12 @@ def _distances(neighbours: list[list[int]], start: int) -> dict[int, int]:
     return reach
 
 
-def base_matrix(ensemble: Ensemble, columns: int, seed: int) -> list[list[int]]:
+@lru_cache(maxsize=16)
+def base_matrix(columns: int, rows: int, seed: int) -> tuple[tuple[int, ...], ...]:
     """Columns of each row, in random order within the row; row degrees differ by one at most (but for parallel edges
     that could not be swapped away, which are dropped)."""
     numbers = SplitMix64(seed)
-    rows = base_rows(ensemble, columns)
-    degrees = column_degrees(ensemble, columns)
+    degrees = column_degrees(columns, rows)
     twos = degrees.count(2)
     pairs = degree_two_edges(twos, rows, numbers)
     matrix: list[list[int]] = [[] for _ in range(rows)]
@@ -152,7 +117,7 @@ def base_matrix(ensemble: Ensemble, columns: int, seed: int) -> list[list[int]]:
             matrix[row].append(column)
     for members in matrix:
         numbers.shuffle(members)
-    return matrix
+    return tuple(map(tuple, matrix))
 
 
 def _deal(matrix: list[list[int]], degrees: list[int], twos: int, numbers: SplitMix64) -> tuple[list[int], list[int]]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from postproc.errors import InputOutOfRange
 from postproc.integers import SplitMix64
-from postproc.reconciliation.base_matrix import Ensemble, base_matrix
+from postproc.reconciliation.base_matrix import base_matrix
 from postproc.records import BitArray
 
 _SEED = 0x51C0DE
@@ -65,9 +65,9 @@ class QcCode:
 
 
 @lru_cache(maxsize=16)
-def build_code(ensemble: Ensemble, columns: int, circulant: int) -> QcCode:
-    """Construct the code; the same on every machine. Takes some tenths of a second, hence the cache."""
-    matrix = base_matrix(ensemble, columns, seed=_SEED + ensemble.rows_per_1024_columns)
+def build_code(columns: int, rows: int, circulant: int) -> QcCode:
+    """Construct the code; the same on every machine. Takes up to some tenths of a second, hence the cache."""
+    matrix = base_matrix(columns, rows, seed=_SEED + rows)
     start = np.concatenate(([0], np.cumsum([len(row) for row in matrix])))
     column = np.array([c for row in matrix for c in row], dtype=np.int32)
     row = np.repeat(np.arange(len(matrix)), np.diff(start)).astype(np.int64)

@@ -31,6 +31,8 @@ LLR_SCALE = 64
 _VECTOR = 32  # rows are padded to a multiple of this many ratios: 64 bytes
 _CLIP = int16(16 * LLR_SCALE)  # magnitude of a message
 _POSTERIOR_CLIP = int16(16000)  # leaves room for one message in int16
+_STALL_ITERATIONS = 25
+_STALL_SHARE = 0.03
 _SMALLEST = float32(1e-3)  # keeps tanh above zero: a zero would erase the product
 _LLR_TO_LOG2 = float32(math.log2(math.e) / LLR_SCALE)
 _LOG2_TO_LLR = float32(LLR_SCALE * math.log(2))
@@ -169,6 +171,22 @@ def _xor_signs(target, source):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def _count_negative(values):  # type: ignore[no-untyped-def]
+    count = 0
+    for z in range(values.size):
+        count += values[z] < 0
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _has_stalled(odd, iteration):  # type: ignore[no-untyped-def]
+    """Whether the number of odd checks fell by less than _STALL_SHARE in the last _STALL_ITERATIONS iterations: belief
+    propagation has come to a fixed point that is no codeword, and further iterations change nothing."""
+    before = iteration - _STALL_ITERATIONS
+    return before >= 0 and odd[iteration] > odd[before] * (1 - _STALL_SHARE)
+
+
+@njit(nogil=True, cache=True)
 def _has_wrong_parity(posterior, turn, begin, end, column, shift, signs, circulant, work):  # type: ignore[no-untyped-def]
     """Whether any parity of the hard decisions differs from the syndrome; stops at the first bad layer."""
     for r in range(begin.size):
@@ -198,6 +216,7 @@ def _decode(posterior, messages, turn, begin, end, column, shift, signs, circula
     product = np.empty(width, np.float32)
     sign = np.empty(width, np.int16)
     magnitude = np.empty(width, np.int16)
+    odd = np.zeros(max_iterations, np.int64)
     for iteration in range(max_iterations):
         for r in range(begin.size):
             sign[:] = signs[r]
@@ -211,9 +230,12 @@ def _decode(posterior, messages, turn, begin, end, column, shift, signs, circula
                 _copy(own[circulant - s : circulant], posterior[c, :s])
                 _subtract(own, messages[e], sign)
                 _multiply_tanh(own, tanh[e - begin[r]], product)
+            odd[iteration] += _count_negative(sign[:circulant])
             for e in range(begin[r], end[r]):
                 _divide_out(tanh[e - begin[r]], product, magnitude)
                 _update(posterior[column[e]], messages[e], extrinsic[e - begin[r]], magnitude, sign)
         if not _has_wrong_parity(posterior, turn, begin, end, column, shift, signs, circulant, sign):
+            return iteration + 1
+        if _has_stalled(odd, iteration):
             return iteration + 1
     return max_iterations

@@ -7,17 +7,17 @@ not leakage.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from postproc.errors import InputOutOfRange, ProtocolViolation
 from postproc.reconciliation.codes import parities
 from postproc.reconciliation.decoder import decode_layers
+from postproc.reconciliation.profiles import profile
 from postproc.reconciliation.rate_adaptation import CodePlan
 from postproc.records import BitArray
 
-DEFAULT_MAX_ITERATIONS = 120
 _QBER_FOR_DECODING = (0.0005, 0.25)
 
 
@@ -59,13 +59,7 @@ def extra_syndrome(old: CodePlan, new: CodePlan, frame_bits: BitArray) -> bytes:
 
 def require_nested(old: CodePlan, new: CodePlan) -> None:
     """Raise ProtocolViolation unless `new` is `old` with more rows split."""
-    same = (old.ensemble, old.columns, old.circulant, old.frames) == (
-        new.ensemble,
-        new.columns,
-        new.circulant,
-        new.frames,
-    )
-    if not same or new.splits <= old.splits:
+    if replace(old, splits=new.splits) != new or new.splits <= old.splits:
         raise ProtocolViolation(f"code {new.name} does not follow from {old.name} by splitting rows")
 
 
@@ -74,24 +68,26 @@ def decode(
     noisy_frame: BitArray,
     syndrome: bytes,
     qber: float,
-    max_iterations: int = DEFAULT_MAX_ITERATIONS,
+    max_iterations: int | None = None,
 ) -> DecodeResult:
     """Find the frame that has `syndrome` (all that was disclosed so far) near `noisy_frame` (uint8 [frame_bits]).
 
-    qber: the prior, clipped to 0.0005..0.25 (only the decoder's weights depend on it). Raises ProtocolViolation when
+    qber: the prior, clipped to 0.0005..0.25 (only the decoder's weights depend on it); max_iterations:
+    instead of the profile's. Raises ProtocolViolation when
     the syndrome has the wrong length or spare bits set, InputOutOfRange when an argument is outside its limits. Safe to
     call from any number of threads.
     """
     if noisy_frame.shape != (plan.frame_bits,) or noisy_frame.dtype != np.uint8 or noisy_frame.max() > 1:
         raise InputOutOfRange(f"code {plan.name} decodes frames of {plan.frame_bits} bits as uint8 0 and 1")
-    if not (0 <= qber <= 0.5 and 1 <= max_iterations <= 10_000):
-        raise InputOutOfRange(f"QBER {qber} must lie in 0..0.5 and max_iterations {max_iterations} in 1..10000")
+    limit = profile(plan.profile).max_iterations if max_iterations is None else max_iterations
+    if not (0 <= qber <= 0.5 and 1 <= limit <= 10_000):
+        raise InputOutOfRange(f"QBER {qber} must lie in 0..0.5 and max_iterations {limit} in 1..10000")
     code = plan.code()
     disclosed = _unpack_rows(syndrome, plan)
     layers = disclosed.copy()
     layers[code.split_order[: plan.splits]] ^= disclosed[code.rows :]
     prior = min(max(qber, _QBER_FOR_DECODING[0]), _QBER_FOR_DECODING[1])
-    bits, iterations = decode_layers(code, plan.splits, layers, noisy_frame, prior, max_iterations)
+    bits, iterations = decode_layers(code, plan.splits, layers, noisy_frame, prior, limit)
     is_success = np.array_equal(parities(code, bits, 0, plan.parity_rows), disclosed)
     return DecodeResult(is_success, bits, iterations)
 

@@ -84,7 +84,7 @@ def test_leakage_rises_with_the_expected_qber_and_stays_close_to_the_entropy(key
 
 
 def test_plans_do_not_depend_on_anything_but_length_and_qber() -> None:
-    assert choose_code(1_000_000, 0.02).name == "qc1024-q0200-z977-s6-f1"
+    assert choose_code(1_000_000, 0.02).name == "fast-qc1024-m157-z977-s0-f1"
 
 
 def test_strengthening_adds_about_six_percent_and_ends() -> None:
@@ -93,7 +93,7 @@ def test_strengthening_adds_about_six_percent_and_ends() -> None:
         assert stronger.syndrome_bits > plan.syndrome_bits
         assert stronger.syndrome_bits < 1.1 * plan.syndrome_bits
         assert stronger.frame_bits == plan.frame_bits
-        assert (stronger.ensemble, stronger.frames) == (plan.ensemble, plan.frames)
+        assert (stronger.rows, stronger.frames) == (plan.rows, plan.frames)
         plan, steps = stronger, steps + 1
     assert 5 < steps < 20
     assert plan.syndrome_bits < plan.frame_bits
@@ -103,20 +103,23 @@ def test_strengthening_adds_about_six_percent_and_ends() -> None:
     "name",
     [
         "",
-        "qc1024-q0200-z977-s6-f1 ",
-        "qc1024-q0200-z977-s6-f1\n",
-        "qc1024-q0200-z0977-s6-f1",
-        "qc1024-q0200-z977-s6-f01",
-        "qc1024-q0200-z977-s6-f0",
-        "qc1024-q0200-z977-s6-f27",
-        "qc1024-q0200-z977-s999-f1",
-        "qc1024-q0200-z15-s0-f1",
-        "qc1024-q0200-z9999-s0-f1",
-        "qc1000-q0200-z977-s0-f1",
-        "qc0-q0200-z977-s0-f1",
-        "qc1024-q0199-z977-s0-f1",
-        "qc1024-q0200-z977-s-1-f1",
-        "qc1024-q0200-z٩٧٧-s6-f1",
+        "fast-qc1024-m155-z977-s6-f1 ",
+        "fast-qc1024-m155-z977-s6-f1\n",
+        "fast-qc1024-m155-z0977-s6-f1",
+        "fast-qc1024-m155-z977-s6-f01",
+        "fast-qc1024-m155-z977-s6-f0",
+        "fast-qc1024-m155-z977-s6-f27",
+        "fast-qc1024-m155-z977-s156-f1",
+        "fast-qc1024-m155-z15-s0-f1",
+        "fast-qc1024-m155-z9999-s0-f1",
+        "fast-qc1000-m155-z977-s0-f1",
+        "fast-qc0-m155-z977-s0-f1",
+        "fast-qc1024-m40-z977-s0-f1",
+        "fast-qc1024-m700-z977-s0-f1",
+        "fast-qc1024-m155-z977-s-1-f1",
+        "fast-qc1024-m155-z٩٧٧-s6-f1",
+        "slow-qc1024-m155-z977-s6-f1",
+        "qc1024-m155-z977-s6-f1",
         "x" * 400,
     ],
 )
