@@ -34,8 +34,8 @@ RECEIVER = (
 )
 RECEIVER_WITHIN_INTERVALS = (
     "Receiver: the basis is chosen actively and the same detectors serve both bases; their efficiencies and dark "
-    "counts lie in the given intervals in every round; losses before them do not depend on the basis; double clicks are "
-    "assigned at random; a common dead time follows every click."
+    "counts lie in the given intervals in every round; losses before them do not depend on the basis; double clicks "
+    "are assigned at random; a common dead time follows every click."
 )
 BOTH_RECEIVERS = (
     "Both receivers: mutually unbiased qubit measurements after squashing; double and cross-basis clicks are assigned "

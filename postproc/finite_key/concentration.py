@@ -50,18 +50,12 @@ def kato_upper(count: float, total: float, shape: float, eps: float) -> float:
 
     shape: the inequality's parameter a, |a| < 3/4 sqrt(total), fixed before the block (`kato_shape`).
     """
-    _check_kato(count, total, shape, eps)
-    root = math.sqrt(total)
-    b = math.sqrt(shape**2 + (1 + 4 * shape / (3 * root)) ** 2 * math.log(1 / eps) / 2)
-    return count + (b + shape * (2 * count / total - 1)) * root
+    return count + _kato_deviation(count, total, shape, eps, 1)
 
 
 def kato_lower(count: float, total: float, shape: float, eps: float) -> float:
     """Lower bound of the sum of conditional expectations; `shape` with its own prediction, as in `kato_upper`."""
-    _check_kato(count, total, shape, eps)
-    root = math.sqrt(total)
-    b = math.sqrt(shape**2 + (1 - 4 * shape / (3 * root)) ** 2 * math.log(1 / eps) / 2)
-    return max(0.0, count - (b + shape * (2 * count / total - 1)) * root)
+    return max(0.0, count - _kato_deviation(count, total, shape, eps, -1))
 
 
 def kato_shape(predicted: float, total: float, eps: float, *, is_upper: bool) -> float:
@@ -69,13 +63,12 @@ def kato_shape(predicted: float, total: float, eps: float, *, is_upper: bool) ->
 
     Golden-section search over the admissible range; the deviation is convex in the shape.
     """
-    bound = kato_upper if is_upper else kato_lower
-    sign = 1.0 if is_upper else -1.0
+    side = 1 if is_upper else -1
     ratio = (math.sqrt(5) - 1) / 2
     low, high = -0.74 * math.sqrt(total), 0.74 * math.sqrt(total)
     while high - low > 1e-9 * math.sqrt(total):
         left, right = high - ratio * (high - low), low + ratio * (high - low)
-        if sign * bound(predicted, total, left, eps) < sign * bound(predicted, total, right, eps):
+        if _kato_deviation(predicted, total, left, eps, side) < _kato_deviation(predicted, total, right, eps, side):
             high = right
         else:
             low = left
@@ -96,6 +89,14 @@ def chernoff_interval(count: int, total: int, eps: float) -> tuple[float, float]
 def _check(count: float, eps: float) -> None:
     if not 0 < eps < 1 or not 0 <= count < math.inf:
         raise InputOutOfRange(f"failure probability {eps} must lie in (0, 1), count {count} must not be negative")
+
+
+def _kato_deviation(count: float, total: float, shape: float, eps: float, side: int) -> float:
+    """side: 1 above the count, -1 below it."""
+    _check_kato(count, total, shape, eps)
+    root = math.sqrt(total)
+    b = math.sqrt(shape**2 + (1 + side * 4 * shape / (3 * root)) ** 2 * math.log(1 / eps) / 2)
+    return (b + shape * (2 * count / total - 1)) * root
 
 
 def _check_kato(count: float, total: float, shape: float, eps: float) -> None:

@@ -6,9 +6,10 @@ counts,
 
     l = floor( S (1 - h(phi)) - leakage - 2 log2(1/(2 eps_PA)) - max(verification, log2(2/eps_EV)) )
 
-is (2 eps_AT + eps_PA)-secret and eps_EV-correct (the authors' code, commit 196394c, has the same length). Here eps_AT = eps_PA = eps_sec/3, and eps_AT^2 is divided equally
-among 12 events: in each basis two deviations of detections, two of errors, one of vacuum errors about one half; once
-more an error deviation for v_1; Serfling's sampling, whose event has probability eps^2 by construction.
+is (2 eps_AT + eps_PA)-secret and eps_EV-correct (the authors' code for the second paper, commit 196394c, has the same
+length). Here eps_AT = eps_PA = eps_sec/3, and eps_AT^2 is divided equally among 12 events: in each basis two deviations
+of detections, two of errors, one of vacuum errors about one half; once more an error deviation for v_1; Serfling's
+sampling, whose event has probability eps^2 by construction.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def test_the_chosen_shape_is_the_tightest(ratio: float, total: int, eps: float, 
     bound = c.kato_upper if is_upper else c.kato_lower
     sign = 1 if is_upper else -1
     count = ratio * total
-    best = sign * bound(count, total, c.kato_shape(count, total, eps, is_upper=is_upper), eps)
+    best = sign * bound(count, total, c.kato_shape(count, total, eps, is_upper=is_upper), eps)  # lower bounds end at 0
     for shape in np.linspace(-0.7, 0.7, 41) * math.sqrt(total):
         assert best <= sign * bound(count, total, shape, eps) + 1e-6 * total
 
