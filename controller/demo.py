@@ -192,7 +192,8 @@ class Demo:
         while not is_over():
             family.check()
             if self._stop.is_requested:
-                raise StoppedByHand("stopped by hand; the station is safe")
+                self._enter("stopping; Ctrl-C again: at once")
+                raise StoppedByHand("stopped by hand")  # the supervisor adds what could not be made safe
             if time.monotonic() > give_up_s:
                 raise Aborted(f"{failure} within {limit_s:g} s", remedy=f"read {self._options.workspace / 'logs'}")
             time.sleep(POLL_S)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from controller.errors import ChildFailure, QkdError
+from controller.errors import EXIT_INSTRUMENT, ChildFailure, InstrumentFailure, QkdError
 
 STOP_S = 20.0  # for an orderly end
 SECOND_SIGNAL_S = 0.2  # a node takes a second signal as: now
@@ -74,8 +74,10 @@ class Supervisor:
             child.measure()
             code = child.process.poll()
             if code is not None and not child.is_stopping:
+                tail = child.tail()
                 raise ChildFailure(
-                    f"{child.name} ended by itself with {_words(code)}; its last words:\n{child.tail()}",
+                    f"{child.name} ended by itself with {_words(code)}"
+                    + (f"; its last words:\n{tail}" if tail else ""),
                     child_exit_code=code,
                     remedy=f"read {child.log}",
                 )
@@ -109,7 +111,11 @@ class Supervisor:
             self.stop(child)
 
     def stop_all(self, *, now: bool = False) -> None:
-        """Stop everything, last started first. Raises QkdError naming what had to be killed."""
+        """Stop everything, last started first.
+
+        Raises QkdError naming what had to be killed, InstrumentFailure naming nodes that could not confirm that their
+        instruments are safe.
+        """
         killed = []
         for child in reversed(self.children):
             was_running = child.process.poll() is None
@@ -117,6 +123,11 @@ class Supervisor:
                 killed.append(child.name)
         if killed:
             raise QkdError(f"had to kill {', '.join(killed)}", remedy="its log says what it waited for")
+        unsafe = [c for c in self.children if c.is_stopping and c.process.returncode == EXIT_INSTRUMENT]
+        if unsafe:
+            names = ", ".join(child.name for child in unsafe)
+            logs = ", ".join(str(child.log) for child in unsafe)
+            raise InstrumentFailure(f"{names}: instruments not confirmed safe while stopping", remedy=f"read {logs}")
 
     @property
     def peak_memory_bytes(self) -> int:

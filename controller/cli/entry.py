@@ -56,7 +56,8 @@ def run(words: list[str]) -> int:
     except typer.TyperException as error:  # an option or argument that does not exist or does not fit
         return _report(words, f"{error.format_message()} (qkd --help shows what exists)", EXIT_CONFIGURATION)
     except QkdError as error:
-        return _report(words, str(error), error.exit_code)
+        notes = getattr(error, "__notes__", [])  # what went wrong while things were stopped because of it
+        return _report(words, "\n".join([str(error), *notes]), error.exit_code)
     except InstrumentError as error:
         return _report(words, str(error), EXIT_INSTRUMENT)
     except PostprocError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.errors import ChildFailure, QkdError
+from controller.errors import ChildFailure, InstrumentFailure, QkdError
 from controller.supervisor import Child, Supervisor
 
 PATIENT = """
@@ -78,3 +78,12 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_children(tmp_path: Path) -> N
     with Supervisor() as family:
         child = start(family, "node", tmp_path)
         assert os.getpgid(child.process.pid) != os.getpgid(0)
+
+
+def test_a_node_whose_instruments_are_not_safe_after_stopping_is_named(tmp_path: Path) -> None:
+    program = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3)); print('up', flush=True)"
+    family = Supervisor()
+    start(family, "node", tmp_path, program + "\ntime.sleep(60)")
+    with pytest.raises(InstrumentFailure, match="node: instruments not confirmed safe while stopping") as caught:
+        family.stop_all()
+    assert caught.value.exit_code == 3
