@@ -64,13 +64,14 @@ def test_restored_stores_are_refused(link: Link, tmp_path: Path) -> None:
             assert f"{victim} stands at" in link.said(name)
             assert "old copy" in link.said(name)
         put_back(link, victim, new[victim])
-    for victim in NODES:  # the database alone: the node notices by itself
-        database = link.configs[victim].store.path
-        shutil.copyfile(old[victim] / Path(database).name, link.workspace / database)
-        link.start(victim)
-        assert link.wait_exit(victim) == EXIT_INSECURE
-        assert "old copy" in link.said(victim)
-        put_back(link, victim, new[victim])
+    for name in NODES:  # the database alone: each node notices by itself
+        database = link.configs[name].store.path
+        shutil.copyfile(old[name] / Path(database).name, link.workspace / database)
+    link.start(*NODES)
+    for name in NODES:
+        assert link.wait_exit(name) == EXIT_INSECURE
+        assert "old copy" in link.said(name)
+        put_back(link, name, new[name])
     link.start(*NODES)
     link.wait_for_blocks(1)
     link.stop(*NODES)
