@@ -15,6 +15,7 @@ from postproc.finite_key import wiesemann2026 as proof
 from postproc.finite_key.link_model import LinkModel as LinkModel
 from postproc.finite_key.link_model import expected_counts as expected_counts
 from postproc.finite_key.link_model import slots_for_key_detections as slots_for_key_detections
+from postproc.finite_key.proofs import key_proof
 from postproc.records import BlockCounts, BlockPlan, LinkParameters
 
 VERIFICATION_BITS = 128
@@ -44,7 +45,10 @@ def plan_block(
     error_slack (absolute): 4.5 sigmas let an undisturbed block pass with more than 99.99 %. expected_leakage becomes
     the budget as it is; leave room in it for more detections and for frames that fail. secret_length_bits is 0 when the
     link cannot make key under these numbers.
+
+    Raises InputOutOfRange for arguments outside their limits and for a proof that a node must not use.
     """
+    key_proof(params.proof)
     if slack_sigmas < 0 or not 0 <= rate_slack < 1 or not 0 <= error_slack < 0.5 or expected_leakage < 0:
         raise InputOutOfRange(
             f"slack {slack_sigmas} sigmas (>= 0), rate slack {rate_slack} ([0, 1)), error slack {error_slack} "

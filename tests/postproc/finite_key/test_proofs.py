@@ -14,10 +14,14 @@ from hypothesis import strategies as st
 from postproc.errors import InputOutOfRange
 from postproc.finite_key import lim2014, rusca2018, two_decoys, wiesemann2026
 from postproc.finite_key.concentration import hoeffding_interval
+from postproc.finite_key.planning import plan_link
 from postproc.finite_key.proof import LengthMode, Proof, Source
 from postproc.finite_key.proofs import DEFAULTS, PLANNED, PROOFS, key_proof, named
 from postproc.records import BlockCounts
+from postproc.session.acceptance import judge
+from postproc.session.leakage import LeakageLedger
 from tests.postproc.finite_key import naive
+from tests.postproc.finite_key.test_planning import DEMO, LINK
 
 SOURCES = {
     1: Source((), (), 1e-9, 1e-15),
@@ -70,6 +74,17 @@ def test_a_node_distils_key_with_the_planned_proof_only() -> None:
     ):  # fmt: skip
         with pytest.raises(InputOutOfRange, match=reason):
             key_proof(name)
+
+
+@pytest.mark.parametrize("name", ["lim2014/1", "rusca2018/1", "one-decoy-variable/1", "lim2014-serfling/1"])
+def test_neither_planning_nor_acceptance_takes_another_proof(name: str) -> None:
+    """A node with such a configuration does not start; a peer that proposed one would not be judged by it."""
+    params = replace(DEMO, proof=name)
+    with pytest.raises(InputOutOfRange, match=name):
+        plan_link(LINK, params, efficiency_f=1.15)
+    row = plan_link(LINK, DEMO, efficiency_f=1.15)
+    with pytest.raises(InputOutOfRange, match=name):
+        judge(row.counts, params, row.plan, LeakageLedger(1))
 
 
 def test_defaults_are_for_key_and_of_fixed_length() -> None:
