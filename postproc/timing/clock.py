@@ -89,8 +89,8 @@ def pulse_phase(
     strength = float(np.hypot(mean_cos, mean_sin))
     scatter = np.sqrt(max(1e-12, (1 - strength**2) / 2)) / max(strength, 1e-6)
     return PulsePhase(
-        residual_ps=float(np.arctan2(mean_sin, mean_cos)) / (2 * np.pi) * spacing,
+        residual_ps=float(np.arctan2(mean_sin, mean_cos) / (2 * np.pi) * spacing),
         strength=strength,
         count=count,
-        sigma_ps=scatter / np.sqrt(count) / (2 * np.pi) * spacing,
+        sigma_ps=float(scatter / np.sqrt(count) / (2 * np.pi) * spacing),
     )

@@ -199,6 +199,7 @@ def test_tracker_follows_a_wandering_clock() -> None:
     last = segments[-1]
     slots = int((last.anchor_ps - start) / (1600 * (1 + model.relative_offset)) + 0.5)
     assert last.anchor_slot == pytest.approx(slots, abs=1)
+    assert {type(tracker.state.fraction_ps), type(tracker.state.period_ps), type(last.residual_ps)} == {float}
     sent = start + last.anchor_slot * 1600 * (1 + model.relative_offset)
     expected = drifting(np.array([sent]), start, wander)[0] - true_zero[0] + int(start)
     assert last.anchor_ps + last.anchor_fraction_ps == pytest.approx(expected, abs=6)
