@@ -64,6 +64,7 @@ class SessionPlan:
     common_dead_time_ps: int
     expected_click_rate_hz: float  # of all detectors together
     max_detector_rate_hz: float
+    max_sync_error_ratio: float  # of the disclosed sync string: above it no block can become a key
     onset_timeout_s: float
 
 
@@ -203,6 +204,9 @@ class Acquisition:
             gates=self._calibration.gates,
             search_slots=SEARCH_SLOTS,
         )
+        if offset.qber > self._plan.max_sync_error_ratio:
+            limit = self._plan.max_sync_error_ratio
+            raise _Dark("qber-z", f"error ratio of the disclosed sync string {offset.qber:.3f} > {limit:.3f}")
         self._notify(Synchronised(offset.z_score, offset.confirm_z, offset.qber, period.period_ps))
         tracker = ClockTracker(
             offset.slot_zero_time_ps, period.period_ps, self._calibration.gates, period_sigma_ps=max(period.sigma, 1e-6)

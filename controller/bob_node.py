@@ -63,6 +63,7 @@ from postproc.session.actions import BlockDetected
 from postproc.session.bob import BobRound
 
 BEAT_S = 1.0
+SYNC_ERROR_FACTOR = 2.0  # of the limit of a block: the sync string is short
 LASER_LIMITS = (0.9, 1.1)
 POLARIZATION_RATIO = 0.97  # rate relative to that of the last good block
 
@@ -237,6 +238,7 @@ class BobNode(Node):
             common_dead_time_ps=parameters.common_dead_time_ps,
             expected_click_rate_hz=expected_click_rate_hz(self.config, parameters),
             max_detector_rate_hz=self.config.limits.max_count_rate_hz,
+            max_sync_error_ratio=SYNC_ERROR_FACTOR * parameters.qber_z_limit,
             onset_timeout_s=self.config.limits.tag_silence_s,
         )
         if start.block_slots != parameters.block_slots or start.first_block_slot < parameters.sync_string_slots:

@@ -19,7 +19,8 @@ from tests.controller import kill_loop
 from tests.controller.stores import Pair, make_pair, open_pair
 
 KILLS = 20
-LONGEST_LIFE_S = 0.4
+MOST_STEPS = 40
+LONGEST_REST_S = 0.03
 
 
 def lines(directory: Path) -> list[list[str]]:
@@ -27,17 +28,17 @@ def lines(directory: Path) -> list[list[str]]:
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def live_and_be_killed(directory: Path, seed: int, life_s: float) -> None:
-    """One life: from the moment that the stores are open."""
-    before = len([line for line in lines(directory) if line[0] == "started"])
+def live_and_be_killed(directory: Path, seed: int, steps: int, rest_s: float) -> None:
+    """One life: so many steps that stand in the journal, and a moment of the next one, however fast the machine is."""
+    before = len(lines(directory))
     process = multiprocessing.get_context("forkserver").Process(target=kill_loop.run, args=(str(directory), seed))
     process.start()
-    deadline = time.monotonic() + 30
-    while len([line for line in lines(directory) if line[0] == "started"]) == before:
+    deadline = time.monotonic() + 60
+    while len(lines(directory)) <= before + steps:
         assert process.exitcode is None, f"seed {seed}: the loop ended by itself with {process.exitcode}"
         assert time.monotonic() < deadline
-        time.sleep(0.005)
-    time.sleep(life_s)
+        time.sleep(0.002)
+    time.sleep(rest_s)
     assert process.exitcode is None, f"seed {seed}: the loop ended by itself with {process.exitcode}"
     process.kill()
     process.join()
@@ -52,7 +53,8 @@ def survivor(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     print(f"seed {master_seed}")
     chance = random.Random(master_seed)
     for _ in range(KILLS):
-        live_and_be_killed(directory, chance.randrange(2**32), chance.uniform(0, LONGEST_LIFE_S))
+        seed, steps = chance.randrange(2**32), chance.randrange(MOST_STEPS)
+        live_and_be_killed(directory, seed, steps, chance.uniform(0, LONGEST_REST_S))
     pair = open_pair(directory)
     kill_loop.settle(pair)
     return pair
