@@ -11,12 +11,24 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from postproc.records import LinkParameters
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$")]
-Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$")]
+
+MAX_PORT = 65_535
+
+
+def _has_port(address: str) -> str:
+    """Refuses a port that TCP does not have; 0 lets the system choose."""
+    port = int(address.rpartition(":")[2])
+    if port > MAX_PORT:
+        raise ValueError(f"port {port} is above {MAX_PORT}")
+    return address
+
+
+Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$"), AfterValidator(_has_port)]
 PathText = Annotated[str, Field(min_length=1, max_length=1024)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 Ratio = Annotated[float, Field(ge=0, le=1)]

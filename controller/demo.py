@@ -91,11 +91,17 @@ class Demo:
         self._stage_wall_s: dict[str, float] = {}
         self._nodes: dict[str, NodeConfig] = {}
         self._has_gates = False
+        self._is_workspace_mine = False
 
     def prepare(self) -> dict[str, NodeConfig]:
-        """Make the workspace: configurations, keys, certificates. Returns both nodes' configurations."""
+        """Make the workspace: configurations, keys, certificates. Returns both nodes' configurations.
+
+        Raises ConfigurationError if there is something in the workspace already: it may be somebody's keys.
+        """
         self._enter("preparing keys and certificates")
         options = self._options
+        _claim(options.workspace)
+        self._is_workspace_mine = True
         folder = options.workspace / "configs"
         folder.mkdir(parents=True)
         for name in FILES:
@@ -138,7 +144,12 @@ class Demo:
         )
 
     def forget_secrets(self) -> None:
-        """Delete keys, stores and certificates; configurations, run files, logs and the report stay."""
+        """Delete keys, stores and certificates; configurations, run files, logs and the report stay.
+
+        Nothing happens in a workspace that `prepare` refused.
+        """
+        if not self._is_workspace_mine:
+            return
         workspace = self._options.workspace
         shutil.rmtree(workspace / "trust", ignore_errors=True)
         for node in self._nodes.values():
@@ -289,6 +300,17 @@ class _AttackWatch:
         if self._first_abort_s is None and any(status.blocks_aborted for status in statuses.values()):
             self._first_abort_s = time.monotonic()
         return self._first_abort_s is not None and time.monotonic() - self._first_abort_s > WATCH_ATTACK_S
+
+
+def _claim(workspace: Path) -> None:
+    """Make the directory, or take an empty one."""
+    try:
+        workspace.mkdir(parents=True, exist_ok=True)
+        is_empty = not any(workspace.iterdir())
+    except OSError as error:
+        raise ConfigurationError(f"{workspace}: {error.strerror}", remedy="name a new directory") from error
+    if not is_empty:
+        raise ConfigurationError(f"{workspace}: the workspace is not empty", remedy="name a new directory")
 
 
 def _copy(source: Path, target: Path) -> None:

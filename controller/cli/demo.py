@@ -34,7 +34,7 @@ def demo(
     seed: Annotated[int | None, typer.Option(min=0, help="Of all randomness in the bench; default: its file.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep stores, keys and certificates of the run, too.")] = False,
     workspace: Annotated[
-        Path | None, typer.Option("--workspace", "-w", help="A new directory; default runs/demo-<UTC>.")
+        Path | None, typer.Option("--workspace", "-w", help="A new or empty directory; default runs/demo-<UTC>.")
     ] = None,
     configs: Annotated[Path, typer.Option(help="Folder with alice.toml, bob.toml, bench.toml.")] = ROOT
     / "configs/demo",
