@@ -69,7 +69,6 @@ class LinkSection(Section):
     qber_z_limit: float = Field(gt=0, le=0.11)
     qber_x_limit: float = Field(gt=0, le=0.25)
     common_dead_time_ps: int = Field(ge=0, le=1_000_000_000)
-    calibration_slot_period: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _intensities_make_sense(self) -> LinkSection:

@@ -54,7 +54,6 @@ class LinkParameters:
     qber_z_limit: float
     qber_x_limit: float
     common_dead_time_ps: int
-    calibration_slot_period: int = 0  # 0: none
     software_version: str = ""
 
 
