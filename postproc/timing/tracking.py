@@ -26,7 +26,7 @@ from postproc.records import Gate
 from postproc.timing.clock import ClockSegment, pulse_phase
 from postproc.timing.clock_filter import ClockFilter, ClockNoise, ClockState
 
-MAX_PHASE_TAGS = 4_000  # per batch: 0.5 ps at 30 ps of jitter; more would not sharpen the loop
+MAX_PHASE_TAGS = 1_000  # per batch: 1.5 ps at 50 ps of jitter, below the filter's floor
 MIN_BATCH_SIGNIFICANCE = 20.0
 MIN_STRENGTH = 0.3
 SLIP_QBER = 0.3
