@@ -9,6 +9,7 @@ claim of a key rests on it (protocol §1).
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -123,7 +124,8 @@ async def connect(host: str, port: int, context: ssl.SSLContext, silence_limit_s
     except ssl.SSLError as error:
         raise PeerFailure(f"{host}:{port} is not the pinned peer: {error}") from error
     except OSError as error:
-        raise PeerFailure(f"nobody answers at {host}:{port}: {error}") from error
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise PeerFailure(f"nobody answers at {host}:{port} ({reason})") from error
     link = PeerLink(reader, writer, silence_limit_s)
     try:
         yield link

@@ -159,8 +159,7 @@ class Station:
             failures += _apply(group, lambda device: device.make_safe())[1]
         if failures:
             raise StationNotSafe(
-                "not confirmed safe:\n  " + "\n  ".join(failures),
-                remedy="switch the light off by hand",
+                "not confirmed safe; look, and switch the light off by hand:\n  " + "\n  ".join(failures),
                 failures=failures,
             )
 

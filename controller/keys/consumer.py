@@ -102,7 +102,10 @@ class Consumer:
         try:
             response = self._client.request(method, path, json=body)
         except httpx.HTTPError as error:
-            raise PeerFailure(f"{self._client.base_url}: {error or type(error).__name__}") from error
+            raise PeerFailure(
+                f"{self._client.base_url}: {error or type(error).__name__}",
+                remedy="see with qkd status whether the node runs; give the --port-offset it was started with",
+            ) from error
         try:
             answer = response.json() if response.content else {}
         except ValueError as error:
