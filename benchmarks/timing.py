@@ -35,7 +35,7 @@ from tests.postproc.timing.pair_light import PairLink, pair_tags
 from tests.postproc.timing.sparse_light import SparseLight, sparse_tags, symbols_of
 
 DELAYS = {2: 310.0, 3: -170.0}
-BATCH = 50_000
+BATCH = 200_000
 DEAD_SLOTS = 15
 SECOND_PS = 10**12
 

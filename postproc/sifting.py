@@ -86,7 +86,7 @@ def _sift(
     if n == 0:
         return Sifted(key[0], key[1], test[0], test[1])
     keys, tests = _keep_agreeing(own_basis, own_bit, intensity, peer_basis, key[0], key[1], test[0], test[1])
-    return Sifted(key[0, :keys].copy(), key[1, :keys].copy(), test[0, :tests].copy(), test[1, :tests].copy())
+    return Sifted(key[0, :keys], key[1, :keys], test[0, :tests], test[1, :tests])
 
 
 @njit(nogil=True, cache=True)

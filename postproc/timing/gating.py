@@ -86,16 +86,17 @@ def _phase_bins(time, channel, base, offset, bins_per_ps, out):  # type: ignore[
 
 @njit(nogil=True, cache=True)
 def _look_up(channel, outcome, first_slot, clicks, edges):  # type: ignore[no-untyped-def]
-    """Bins into clicks, in place; lists those in edge bins and returns their number."""
-    count = np.uint64(0)
+    """Bins into clicks, in place; lists those in edge bins (few) and returns their number."""
+    count = 0
     for i in range(clicks.size):
         bins = clicks[i]
         phase = np.uint64(bins & (PHASE_BINS - 1))
         found = outcome[(np.uint64(channel[i]) << np.uint64(PHASE_BIN_BITS)) | phase]
         clicks[i] = (((bins >> PHASE_BIN_BITS) + first_slot) << KEY_BITS) | np.int64(found)
-        edges[count] = i
-        count += np.uint64(found >> 7)
-    return np.int64(count)
+        if found & np.uint8(EDGE):
+            edges[count] = i
+            count += 1
+    return count
 
 
 @njit(nogil=True, cache=True)
@@ -190,8 +191,9 @@ def detections(
     first, end = np.searchsorted(clicks, [(state.last_slot + 1) << KEY_BITS, complete_below << KEY_BITS])
     late, ready, waiting = clicks[:first], clicks[first : max(first, end)], clicks[max(first, end) :]
     live = np.empty(ready.size + 1, np.int64)
-    found, merged = _keep_live(ready, dead_slots, state.last_slot, live)
-    gated = _count_gated(ready)
+    marks = np.empty(ready.size, np.uint8)
+    gated = _mark(ready, dead_slots, state.last_slot, marks)
+    found, merged = _keep_live(ready, marks, dead_slots, state.last_slot, live)
     slot, basis, bit = np.empty(found, np.int64), np.empty(found, np.uint8), np.empty(found, np.uint8)
     _split(live[:found], slot, basis, bit)
     used, cross = _resolve(live[:found], entropy, basis, bit)
@@ -210,40 +212,46 @@ def detections(
 
 
 @njit(nogil=True, cache=True)
-def _keep_live(clicks, dead_slots, last_slot, live):  # type: ignore[no-untyped-def]
+def _mark(clicks, dead_slots, last_slot, marks):  # type: ignore[no-untyped-def]
+    """marks[i]: 1 for a gated click that begins a live slot, 2 for a later click of its slot, else 0. Returns the gated
+    clicks."""
+    gated = np.int64(0)
+    for i in range(clicks.size):
+        gated += np.int64((clicks[i] & (EDGE - 1)) != 0)
+    if clicks.size:
+        marks[0] = np.uint8(((clicks[0] >> KEY_BITS) - last_slot > dead_slots) & ((clicks[0] & (EDGE - 1)) != 0))
+    for i in range(1, clicks.size):
+        gap = (clicks[i] >> KEY_BITS) - (clicks[i - 1] >> KEY_BITS)
+        begins = np.uint8((gap > dead_slots) & ((clicks[i] & (EDGE - 1)) != 0))
+        marks[i] = begins | np.uint8(np.uint8(gap == 0) << np.uint8(1))
+    return gated
+
+
+@njit(nogil=True, cache=True)
+def _keep_live(clicks, marks, dead_slots, last_slot, live):  # type: ignore[no-untyped-def]
     """Live slots with an outcome into live[:n], all their outcomes merged into one click; returns n and the gated
     clicks merged into earlier ones.
 
     Every step writes, only n says what stays: no branch depends on the light, but for a second click of a slot."""
     found = np.uint64(0)
     merged = np.int64(0)
-    is_live = False
     for i in range(clicks.size):
-        click = clicks[i]
-        slot = click >> KEY_BITS
-        is_gated = (click & (EDGE - 1)) != 0
-        if slot == last_slot:
-            if is_live and is_gated:
+        live[found] = clicks[i]
+        found += np.uint64(marks[i] & np.uint8(1))
+        if marks[i] > np.uint8(1) and clicks[i] & (EDGE - 1):
+            slot = clicks[i] >> KEY_BITS
+            first = i - 1
+            while marks[first] > np.uint8(1):
+                first -= 1
+            before = clicks[first - 1] >> KEY_BITS if first > 0 else last_slot
+            if slot - before > dead_slots:
                 if found > 0 and live[found - np.uint64(1)] >> KEY_BITS == slot:
-                    live[found - np.uint64(1)] |= click
+                    live[found - np.uint64(1)] |= clicks[i]
                     merged += 1
                 else:
-                    live[found] = click
+                    live[found] = clicks[i]
                     found += np.uint64(1)
-            continue
-        is_live = slot - last_slot > dead_slots
-        live[found] = click
-        found += np.uint64(is_live & is_gated)
-        last_slot = slot
     return np.int64(found), merged
-
-
-@njit(nogil=True, cache=True)
-def _count_gated(clicks):  # type: ignore[no-untyped-def]
-    gated = np.int64(0)
-    for i in range(clicks.size):
-        gated += np.int64((clicks[i] & (EDGE - 1)) != 0)
-    return gated
 
 
 @njit(nogil=True, cache=True)
