@@ -113,6 +113,8 @@ class AliceNode(Node):
             transmitter.set_state_probabilities((z / 2, z / 2, (1 - z) / 2, (1 - z) / 2))
             transmitter.set_intensity_probabilities(self.parameters.intensity_probabilities)
             transmitter.set_phase_bias_v(bench.phase_bias_v)
+            if self.options.is_acknowledged:
+                laser.clear_errors()
             laser.set_current_a(bench.laser_current_a)
             laser.set_emission(True)
             self.station.find(ModulatorBias).lock_bias()

@@ -49,6 +49,7 @@ RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 ABSENT_S = 0.5  # after a peer that did not answer at all
 LAST_WORDS_S = 0.5
 SLOW_CHECK_S = 2.0
+SNAPSHOT_PATIENCE = 2  # a computer may be busy for a second or two; an instrument that is gone stays gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class RunOptions:
 
     target_secret_bits: int = 0
     run_file: Path | None = None
+    is_acknowledged: bool = False  # a person has looked at a station that was latched broken
 
 
 class Node(ABC):
@@ -220,9 +222,16 @@ class Node(ABC):
 
     async def _guard_instruments(self) -> None:
         """Ends with InstrumentFailure when an instrument is lost, also one that nothing uses at present."""
+        failures = 0
         while True:
             await asyncio.sleep(SLOW_CHECK_S)
-            await to_the_end(self.station.snapshot)
+            try:
+                await to_the_end(self.station.snapshot)
+                failures = 0
+            except InstrumentFailure:
+                failures += 1
+                if failures == SNAPSHOT_PATIENCE:
+                    raise
 
     def _latch(self, text: str) -> None:
         """An instrument failed: name it; somebody must look before the next start."""

@@ -18,7 +18,7 @@ from controller.station import BROKEN_FILE
 from controller.stopping import StopRequest
 
 if TYPE_CHECKING:
-    from controller.node import Node
+    from controller.node import Node, RunOptions
 
 PARENT_CHECK_S = 0.5
 VIEW_REFRESH_S = 0.25
@@ -43,15 +43,18 @@ def run_node(
     stops_with_parent: bool = False,
 ) -> RunEnd:
     """Run until stopped. Raises QkdError with the reason of any other end."""
+    from controller.node import RunOptions  # slow: the whole node
+
+    options = RunOptions(target_secret_bits=target_secret_bits, is_acknowledged=is_acknowledged)
     state_dir = config.state_dir(workspace)
     _check_latch(state_dir / BROKEN_FILE, is_acknowledged=is_acknowledged)
     view = _LiveView(state_dir) if has_live_view else contextlib.nullcontext()
     with view:
-        return asyncio.run(_run(config, workspace, config_text, target_secret_bits, stops_with_parent))
+        return asyncio.run(_run(config, workspace, config_text, options, stops_with_parent))
 
 
-async def _run(config: NodeConfig, workspace: Path, text: str, target_bits: int, stops_with_parent: bool) -> RunEnd:
-    node = _make_node(config, text, workspace, target_bits)
+async def _run(config: NodeConfig, workspace: Path, text: str, options: RunOptions, stops_with_parent: bool) -> RunEnd:
+    node = _make_node(config, text, workspace, options)
     loop = asyncio.get_running_loop()
 
     def ask_to_stop() -> None:
@@ -60,16 +63,13 @@ async def _run(config: NodeConfig, workspace: Path, text: str, target_bits: int,
     with StopRequest(ask_to_stop) as stop, _parent_watch(ask_to_stop if stops_with_parent else None):
         await node.run()
     progress = node.progress
-    is_short = stop.is_requested and not 0 < target_bits <= progress.secret_bits
+    is_short = stop.is_requested and not 0 < options.target_secret_bits <= progress.secret_bits
     names = ("state", "secret_bits", "sifted_bits", "blocks_made", "blocks_aborted", "qber_z", "qber_x", "link_time_s")
     summary = {"node": config.node.name, **{name: getattr(progress, name) for name in names}}
     return RunEnd(EXIT_STOPPED if is_short else EXIT_OK, summary)
 
 
-def _make_node(config: NodeConfig, text: str, workspace: Path, target_bits: int) -> Node:
-    from controller.node import RunOptions
-
-    options = RunOptions(target_secret_bits=target_bits)
+def _make_node(config: NodeConfig, text: str, workspace: Path, options: RunOptions) -> Node:
     if config.node.role == "alice":
         from controller.alice_node import AliceNode
 
