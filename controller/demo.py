@@ -32,7 +32,7 @@ from controller.supervisor import Child, Supervisor
 
 POLL_S = 0.25
 BENCH_START_S = 60.0
-WATCH_ATTACK_S = 6.0  # after the first abort: no key may follow
+WATCH_ATTACK_S = 6.0  # after it was noticed: no key may follow
 KEYS_COMPARED = 16
 TARGET_MARGIN = 1.1  # the nodes count amplified bits; some of them refill the authentication pools
 FILES = ("alice.toml", "bob.toml", "bench.toml")
@@ -286,7 +286,7 @@ class _AttackWatch:
     def __init__(self, name: str) -> None:
         self._name = name
         self._is_mounted = False
-        self._first_abort_s: float | None = None
+        self._noticed_s: float | None = None
 
     def is_due(self, statuses: Mapping[str, NodeStatus]) -> bool:
         """True once, when a session begins."""
@@ -296,10 +296,15 @@ class _AttackWatch:
         return is_due
 
     def is_over(self, statuses: Mapping[str, NodeStatus]) -> bool:
-        """Whether a block was given up, and time enough has passed in which another one might have become a key."""
-        if self._first_abort_s is None and any(status.blocks_aborted for status in statuses.values()):
-            self._first_abort_s = time.monotonic()
-        return self._first_abort_s is not None and time.monotonic() - self._first_abort_s > WATCH_ATTACK_S
+        """Whether a node noticed, and time enough has passed in which a block might still have become a key."""
+        if self._noticed_s is None and any(_has_noticed(status) for status in statuses.values()):
+            self._noticed_s = time.monotonic()
+        return self._noticed_s is not None and time.monotonic() - self._noticed_s > WATCH_ATTACK_S
+
+
+def _has_noticed(status: NodeStatus) -> bool:
+    """A block was given up, or errors were above their limit before there was one (in the disclosed sync string)."""
+    return bool(status.blocks_aborted) or any(alarm.id in ("qber-z", "qber-x") for alarm in status.alarms)
 
 
 def _claim(workspace: Path) -> None:

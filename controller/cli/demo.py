@@ -95,7 +95,8 @@ def _failure(summary: dict[str, Any]) -> str:
     """Why there is no key, or why the keys must not be used; "" when all is well."""
     attack = summary["attack"]
     if attack and not summary["blocks"]:
-        return f"attack {attack!r}: no key was made; {'; '.join(summary['abort_reasons'])}"
+        alarms = [f"QBER alarm {alarm}" for alarm in summary["alarms"] if alarm.startswith("qber")]
+        return f"attack {attack!r}: no key was made; {'; '.join(summary['abort_reasons'] or alarms)}"
     if attack:
         return f"attack {attack!r}: {summary['blocks']} blocks became keys; this must not be"
     return "" if summary["keys_match"] else f"the keys of the two sides differ; read {summary['report']}"
