@@ -260,7 +260,7 @@ class Acquisition:
         )
         self._report_from_ps = int(batch.time_ps[0]) if len(batch) else batch.complete_until_ps
         while True:
-            for segment in tracker.feed(batch.time_ps, batch.channel, batch.complete_until_ps):
+            for segment in self._follow(tracker, batch):
                 piece = slice(segment.start, segment.stop)
                 entropy = np.frombuffer(
                     secrets.token_bytes(entropy_bytes_needed(segment.stop - segment.start)), np.uint8
@@ -271,6 +271,20 @@ class Acquisition:
             for block in collector.finished():
                 self._hand_out(block)
             batch = self._read()
+
+    def _follow(self, tracker: ClockTracker, batch: TagBatch) -> tuple[ClockSegment, ...]:
+        """The clock over a batch. Where it is lost for want of light, the want of light is the fault to name."""
+        try:
+            return tracker.feed(batch.time_ps, batch.channel, batch.complete_until_ps)
+        except SynchronisationLost as error:
+            if len(batch) > 1:
+                lapse_s = float(batch.time_ps[-1] - batch.time_ps[0]) * 1e-12
+                clicks = np.bincount(batch.channel, minlength=256)[list(self._calibration.channels)]
+                rates = tuple(float(n) / max(lapse_s, 1e-9) for n in clicks)
+                fault = rate_fault(rates, self._plan.expected_click_rate_hz, self._plan.max_detector_rate_hz)
+                if fault is not None:
+                    raise _Dark(*fault) from error
+            raise
 
     def _hand_out(self, block: Detections) -> None:
         self._free_blocks.acquire()

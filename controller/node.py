@@ -47,6 +47,7 @@ from postproc.records import LinkParameters
 # After connections that made no key: each burns resynchronisation pads.
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 ABSENT_S = 0.5  # after a peer that did not answer at all
+ABSENCE_ALARM_S = 10.0  # nodes are not started in the same instant
 LAST_WORDS_S = 0.5
 SLOW_CHECK_S = 2.0
 SNAPSHOT_PATIENCE = 2  # a computer may be busy for a second or two; an instrument that is gone stays gone
@@ -241,7 +242,7 @@ class Node(ABC):
 
     async def _link_for_ever(self) -> None:
         """Connect, serve the link until it breaks, connect again."""
-        fruitless = 0
+        fruitless, last_met_s = 0, time.monotonic()
         async with self._link_source() as next_link:
             while not self.is_stopping:
                 made, has_met = self.progress.blocks_made, False
@@ -251,8 +252,10 @@ class Node(ABC):
                         has_met = True
                         await self._serve(link)
                 except PeerFailure as error:
-                    self.raise_alarm("peer-lost", str(error))
-                    self.set_state(f"Stopped: {error.message}")
+                    last_met_s = time.monotonic() if has_met else last_met_s
+                    if has_met or time.monotonic() - last_met_s > ABSENCE_ALARM_S:
+                        self.raise_alarm("peer-lost", str(error))
+                        self.set_state(f"Stopped: {error.message}")
                     fruitless = 0 if self.progress.blocks_made > made else fruitless + has_met
                     await self._rest(RETRY_S[min(fruitless, len(RETRY_S)) - 1] if fruitless and has_met else ABSENT_S)
 
