@@ -36,15 +36,15 @@ class CrossCorrelation:
         return self._a.size, self._b.size
 
     def feed(self, a_ps: NDArray[np.int64], b_ps: NDArray[np.int64], complete_until_ps: int) -> None:
-        """Add clicks, int64 ascending, each batch later than the one before; all clicks of B before
-        `complete_until_ps` (B's time) have been fed with this batch."""
+        """Add clicks, int64 ascending, each batch later than the one before; all clicks of A and
+        of B before `complete_until_ps` (each in its own time) have been fed with this batch."""
         a = np.concatenate([self._a, a_ps]) if self._a.size else a_ps
         b = np.concatenate([self._b, b_ps]) if self._b.size else b_ps
         end_ps = self.start_ps + self.bin_ps * self.counts.size
         ready = int(np.searchsorted(a, complete_until_ps - end_ps, side="right"))
         _count(a[:ready], b, self.start_ps, end_ps, self.bin_ps, self.counts)
         self._a = a[ready:].copy()
-        oldest = int(self._a[0]) if self._a.size else complete_until_ps - end_ps
+        oldest = min(int(self._a[0]), complete_until_ps) if self._a.size else complete_until_ps
         self._b = b[int(np.searchsorted(b, oldest + self.start_ps)) :].copy()
 
 
