@@ -22,10 +22,12 @@ _MOST_LEAKAGE = 0.59  # the ensemble of the highest design serves up to here; be
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """One design: `edge_fractions_1e5`, (column degree, share of the edges in units of 1e-5) pairs; `leakage`, rows
-    per column; `overhead`, f at which frames decode, by (profile, columns)."""
+    """One design: `edge_fractions_1e5`, (column degree, share of the edges in units of 1e-5) pairs; `leakage`, rows per
+    column; `threshold_f`, leakage / h(QBER) at which density evolution just converges; `overhead`, f at which frames
+    decode, by (profile, columns)."""
 
     qber: float
+    threshold_f: float
     leakage: float
     edge_fractions_1e5: tuple[tuple[int, int], ...]
     overhead: dict[tuple[str, int], float]
@@ -38,6 +40,7 @@ def designs() -> tuple[Design, ...]:
     return tuple(
         Design(
             qber=float(entry["qber"]),
+            threshold_f=float(entry["threshold_f"]),
             leakage=float(entry["leakage"]),
             edge_fractions_1e5=tuple((int(d), int(v)) for d, v in entry["edge_fractions_1e5"].items()),
             overhead={(p, int(n)): float(f) for p, row in entry["overhead"].items() for n, f in row.items()},

@@ -2,6 +2,7 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,13 +12,17 @@ from hypothesis import strategies as st
 
 from postproc.errors import InputOutOfRange, ProtocolViolation
 from postproc.reconciliation import (
+    EFFICIENT,
+    FAST,
     CodePlan,
+    Profile,
     binary_entropy,
     choose_code,
     decode,
     extra_syndrome,
     frame,
     geometry,
+    require_nested,
     strengthen,
     syndrome,
 )
@@ -81,6 +86,33 @@ def test_leakage_rises_with_the_expected_qber_and_stays_close_to_the_entropy(key
     assert all(a <= b for a, b in pairwise(leak))
     worst = max(x / binary_entropy(q) for x, q in zip(leak, qbers, strict=True) if q >= 0.0099)
     assert worst < (1.36 if key_bits < 1_000_000 else 1.12)
+
+
+@pytest.mark.parametrize("mode", [FAST, EFFICIENT], ids=lambda m: m.name)
+def test_rates_come_in_steps_of_two_percent_of_the_leakage_at_most(mode: Profile) -> None:
+    leak = sorted({choose_code(1_000_000, q, mode=mode).syndrome_bits for q in np.geomspace(0.005, 0.11, 4000)})
+    assert max(b / a for a, b in pairwise(leak)) <= 1.02
+
+
+def test_the_better_the_prior_is_known_the_less_is_disclosed() -> None:
+    leak = [choose_code(1_000_000, 0.02, prior_bits=n).syndrome_bits for n in (10**5, 10**6, 10**8)]
+    assert leak[0] > leak[1] > leak[2]
+    assert choose_code(1_000_000, 0.02) == choose_code(1_000_000, 0.02, prior_bits=1_000_000)
+    with pytest.raises(InputOutOfRange):
+        choose_code(1_000_000, 0.02, prior_bits=0)
+
+
+def test_profiles_disagree_on_how_much_to_disclose_and_how_to_help() -> None:
+    fast, efficient = (choose_code(1_000_000, 0.02, mode=mode) for mode in (FAST, EFFICIENT))
+    assert fast == choose_code(1_000_000, 0.02)
+    assert efficient.syndrome_bits < 0.98 * fast.syndrome_bits
+    for plan, most in ((fast, 1.07), (efficient, 1.02)):
+        stronger = strengthen(plan)
+        assert stronger is not None
+        assert stronger.profile == plan.profile
+        assert 1 < stronger.syndrome_bits / plan.syndrome_bits < most
+    with pytest.raises(ProtocolViolation, match="does not follow"):
+        require_nested(fast, replace(fast, profile="efficient", splits=5))
 
 
 def test_plans_do_not_depend_on_anything_but_length_and_qber() -> None:
@@ -238,6 +270,15 @@ def test_success_is_never_claimed_for_bits_with_another_syndrome(seed: int, qber
     result = decode(plan, frame(plan, noisy, 0), wanted, qber, max_iterations=iterations)
     assert result.is_success == (syndrome(plan, result.bits) == wanted)
     assert 1 <= result.iterations <= iterations
+
+
+def test_a_hopeless_frame_is_given_up_long_before_the_limit() -> None:
+    """Belief propagation that has come to rest away from a codeword is not iterated further."""
+    key, noisy = noisy_pair(BITS, 0.06, 13)
+    plan = choose_code(BITS, 0.03, mode=EFFICIENT)
+    result = decode(plan, frame(plan, noisy, 0), syndrome(plan, frame(plan, key, 0)), 0.03)
+    assert not result.is_success
+    assert result.iterations < EFFICIENT.max_iterations // 3
 
 
 def test_a_syndrome_of_another_key_fails_cleanly() -> None:
