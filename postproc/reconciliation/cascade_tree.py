@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from postproc.records import BitArray
 
 UNKNOWN = 2
+_PILE_BITS = 5
+_PILES = 1 << _PILE_BITS
 
 
 @dataclass(slots=True, eq=False)
@@ -38,10 +40,8 @@ class PassTree:
         """The pass with blocks of 2^top positions, nothing known yet."""
         sizes = [2 * (-(-positions >> (level + 1)) + 1) for level in range(top + 1)]
         offset = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
-        bit_of = np.arange(positions, dtype=np.int32)
-        _shuffle(bit_of, np.uint64(seed & 0xFFFFFFFFFFFFFFFF))
-        position_of = np.empty_like(bit_of)
-        position_of[bit_of] = np.arange(positions, dtype=np.int32)
+        bit_of = _permutation(positions, np.uint64(seed & 0xFFFFFFFFFFFFFFFF))
+        position_of = _inverse(bit_of)
         known, odd = np.full(offset[-1], UNKNOWN, np.uint8), np.zeros(offset[-1], np.uint8)
         return cls(positions, top, bit_of, position_of, offset, known, odd, np.empty(0, np.int64))
 
@@ -94,17 +94,46 @@ class PassTree:
 
 
 @njit(nogil=True, cache=True)
-def _shuffle(items, seed):  # type: ignore[no-untyped-def]
-    """Fisher-Yates with SplitMix64 (see postproc.integers)."""
-    state = seed
-    for i in range(items.size - 1, 0, -1):
-        state = uint64(state + uint64(0x9E3779B97F4A7C15))
-        z = state
-        z = uint64((z ^ (z >> uint64(30))) * uint64(0xBF58476D1CE4E5B9))
-        z = uint64((z ^ (z >> uint64(27))) * uint64(0x94D049BB133111EB))
-        z = z ^ (z >> uint64(31))
-        j = int((uint64(z >> uint64(32)) * uint64(i + 1)) >> uint64(32))
-        items[i], items[j] = items[j], items[i]
+def _mixed(state):  # type: ignore[no-untyped-def]
+    """The output of SplitMix64 (see postproc.integers) in this state."""
+    z = uint64((state ^ (state >> uint64(30))) * uint64(0xBF58476D1CE4E5B9))
+    z = uint64((z ^ (z >> uint64(27))) * uint64(0x94D049BB133111EB))
+    return z ^ (z >> uint64(31))
+
+
+@njit(nogil=True, cache=True)
+def _permutation(size, seed):  # type: ignore[no-untyped-def]
+    """A random permutation, int32 [size]: items are dealt to random piles that fit into the cache, and each pile is
+    shuffled (Fisher-Yates)."""
+    step = uint64(0x9E3779B97F4A7C15)
+    first = np.zeros(_PILES + 1, np.int64)
+    state = uint64(seed)
+    for _ in range(size):
+        state = uint64(state + step)
+        first[np.int64(_mixed(state) >> uint64(64 - _PILE_BITS)) + 1] += 1
+    first = np.cumsum(first)
+    place, out = first[:-1].copy(), np.empty(size, np.int32)
+    state = uint64(seed)
+    for item in range(size):
+        state = uint64(state + step)
+        pile = np.int64(_mixed(state) >> uint64(64 - _PILE_BITS))
+        out[place[pile]] = item
+        place[pile] += 1
+    for pile in range(_PILES):
+        items = out[first[pile] : first[pile + 1]]
+        for i in range(items.size - 1, 0, -1):
+            state = uint64(state + step)
+            j = np.int64((uint64(_mixed(state) >> uint64(32)) * uint64(i + 1)) >> uint64(32))
+            items[i], items[j] = items[j], items[i]
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _inverse(permutation):  # type: ignore[no-untyped-def]
+    out = np.empty_like(permutation)
+    for i in range(permutation.size):
+        out[permutation[i]] = i
+    return out
 
 
 @njit(nogil=True, cache=True)
