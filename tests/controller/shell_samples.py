@@ -97,6 +97,9 @@ class FakeLaser:
     def is_interlock_closed(self) -> bool:
         return True
 
+    def clear_errors(self) -> None:
+        self._do("clear_errors")
+
 
 @dataclasses.dataclass
 class FakeMeter:
