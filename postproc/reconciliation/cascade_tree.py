@@ -119,8 +119,8 @@ def _permutation(size, seed):  # type: ignore[no-untyped-def]
         pile = np.int64(_mixed(state) >> uint64(64 - _PILE_BITS))
         out[place[pile]] = item
         place[pile] += 1
-    for pile in range(_PILES):
-        items = out[first[pile] : first[pile + 1]]
+    for k in range(_PILES):
+        items = out[first[k] : first[k + 1]]
         for i in range(items.size - 1, 0, -1):
             state = uint64(state + step)
             j = np.int64((uint64(_mixed(state) >> uint64(32)) * uint64(i + 1)) >> uint64(32))
