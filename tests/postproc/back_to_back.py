@@ -109,7 +109,8 @@ def exchange(
     rng: np.random.Generator, qber: float, detections: int, slots: int
 ) -> tuple[NDArray[np.uint8], Detections]:
     """Alice's symbols and Bob's detections of random slots, with an error ratio in both bases."""
-    slot = 1000 + np.unique(rng.integers(0, slots, 2 * detections))[:detections]
+    drawn = np.sort(rng.integers(0, slots, 2 * detections))
+    slot = 1000 + drawn[np.flatnonzero(np.diff(drawn, prepend=-1))][:detections]
     basis = (rng.random(detections) > 0.5).astype(np.uint8)
     bit = rng.integers(0, 2, detections, dtype=np.uint8)
     intensity = (rng.random(detections) > 0.89).astype(np.uint8)
