@@ -30,8 +30,16 @@ def start(
         Path, typer.Option("--workspace", "-w", help="Where pseudo-terminals and sockets appear.")
     ] = Path("."),
     port_offset: Annotated[int, typer.Option(help="Added to every TCP port of the file.")] = 0,
+    as_json: Json = False,
 ) -> None:
-    """Serve all instruments of a bench until Ctrl-C. Nodes reach them by the resource strings of their files."""
+    """Serve all instruments of a bench until Ctrl-C. Nodes reach them by the resource strings of their files.
+
+    With --json, one line first says which file appears when the bench is ready and which socket takes `qkd sim tell`.
+    """
+    from controller.bench_client import READY_NAME, SOCKET_NAME
+
+    if as_json:
+        print_json({"ready_file": str(workspace / READY_NAME), "control_socket": str(workspace / SOCKET_NAME)})
     words = [sys.executable, "-P", "-m", "sim_instruments", str(bench), "--workspace", str(workspace)]
     if port_offset:
         words += ["--port-offset", str(port_offset)]
