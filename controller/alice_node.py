@@ -61,6 +61,7 @@ REALIGN_CODES = ("low-counts", "qber-x", "qber-z", "sync-lost")
 class AliceNode(Node):
     """The transmitter's node."""
 
+    _has_cleared = False
     _last_ratio = 1.0
     _block_due = 0
 
@@ -113,14 +114,19 @@ class AliceNode(Node):
             transmitter.set_state_probabilities((z / 2, z / 2, (1 - z) / 2, (1 - z) / 2))
             transmitter.set_intensity_probabilities(self.parameters.intensity_probabilities)
             transmitter.set_phase_bias_v(bench.phase_bias_v)
-            if self.options.is_acknowledged:
-                laser.clear_errors()
+            self._clear_what_was_looked_at(laser)
             laser.set_current_a(bench.laser_current_a)
             laser.set_emission(True)
             self.station.find(ModulatorBias).lock_bias()
 
         with self.station.step("preparing the light"):
             await to_the_end(prepare)
+
+    def _clear_what_was_looked_at(self, laser: Laser) -> None:
+        """A person has looked at what had tripped before the start; what trips later stays latched."""
+        if self.options.is_acknowledged and not self._has_cleared:
+            laser.clear_errors()
+        self._has_cleared = True
 
     async def _leave(self, link: PeerLink) -> None:
         await self._darken()
@@ -159,12 +165,15 @@ class AliceNode(Node):
         """First step of a preparation. Whatever Bob said before he answers it belongs to an earlier one and is void."""
         self.prelude = Prelude()
         self.prelude.add(0, await link.send(CalibrationStep(step)))
-        async with asyncio.timeout(STEP_TIMEOUT_S):
-            while True:
-                message = await self.controls.get()
-                if isinstance(message, CalibrationDone) and message.step == step:
-                    self.prelude.add(1, peer_messages.encode(message))
-                    return
+        try:
+            async with asyncio.timeout(STEP_TIMEOUT_S):
+                while True:
+                    message = await self.controls.get()
+                    if isinstance(message, CalibrationDone) and message.step == step:
+                        self.prelude.add(1, peer_messages.encode(message))
+                        return
+        except TimeoutError as error:
+            raise PeerFailure(f"the peer did not answer {step!r} within {STEP_TIMEOUT_S:g} s") from error
 
     async def _calibrate_mean_photon_number(self) -> None:
         source = Source(
